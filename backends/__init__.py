@@ -1,0 +1,1 @@
+"""Code generators, one package each: validate, build the template context, emit."""

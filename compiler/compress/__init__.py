@@ -1,0 +1,1 @@
+"""Rewrites that spend accuracy to save resources."""

@@ -1,0 +1,1 @@
+"""The choice of implementation that makes a graph fit a board."""
