@@ -1,0 +1,41 @@
+"""The intermediate representation: graph, types, editing, verification, text."""
+
+from .graph import DENSE, Attrs, Constant, Dense, Encoding, Graph, Node, Source
+from .rewrite import GraphEditor, with_types
+from .text import format_graph
+from .types import (
+    FLOAT32,
+    INT32,
+    Affine,
+    ElementType,
+    FixedPoint,
+    Float32,
+    Overflow,
+    Rounding,
+    TensorType,
+)
+from .verify import verify_graph
+
+__all__ = [
+    "DENSE",
+    "FLOAT32",
+    "INT32",
+    "Affine",
+    "Attrs",
+    "Constant",
+    "Dense",
+    "ElementType",
+    "Encoding",
+    "FixedPoint",
+    "Float32",
+    "Graph",
+    "GraphEditor",
+    "Node",
+    "Overflow",
+    "Rounding",
+    "Source",
+    "TensorType",
+    "format_graph",
+    "verify_graph",
+    "with_types",
+]
