@@ -1,0 +1,79 @@
+"""The result of an estimate: totals, layers, ways to save."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..resources import Resources, Shortage
+
+
+@dataclass(frozen=True, slots=True)
+class LayerEstimate:
+    """What one node costs.
+
+    Attributes:
+        node: name of the node as the ONNX file spells it (`node.source.node`), for messages.
+        op: IR operator.
+        resources: this node's share. Shares of `ram` overlap in time, so their sum is not the total.
+        interval: cycles between two inferences this node can accept (FPGA); its cycles on a microcontroller.
+        choice: the decision taken for it in words, such as 'resource, reuse 16' or 'conv2d dsp 1x1'.
+    """
+
+    node: str
+    op: str
+    resources: Resources
+    interval: int = 0
+    choice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """A change the user can make, and what the whole design would need after it.
+
+    Attributes:
+        change: what to do, as an imperative with the option or board to give: 'give --reuse-factor 8'.
+        total: resources of the design after the change.
+    """
+
+    change: str
+    total: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a graph costs on a board.
+
+    Attributes:
+        board: name of the board.
+        budget: what the board has.
+        total: what the design needs; `cycles` is the latency of one inference.
+        layers: shares of the nodes, in graph order.
+        interval: cycles between the starts of two inferences (II).
+        clock_mhz: clock the cycles are counted in.
+        error: relative error of each resource that is not exact by construction, such as {"lut": 0.3}.
+        savings: changes that would reduce the need, any order.
+    """
+
+    board: str
+    budget: Resources
+    total: Resources
+    layers: tuple[LayerEstimate, ...]
+    interval: int
+    clock_mhz: float
+    error: dict[str, float] = field(default_factory=dict)
+    savings: tuple[Saving, ...] = ()
+
+    @property
+    def latency_seconds(self) -> float:
+        """Time of one inference."""
+        return self.total.cycles / (self.clock_mhz * 1e6)
+
+    @property
+    def shortages(self) -> tuple[Shortage, ...]:
+        """Resources the board has too little of; empty if the design fits."""
+        return self.total.over(self.budget)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the design fits the board."""
+        return not self.shortages

@@ -1,0 +1,94 @@
+"""Options of a compilation, one frozen dataclass for each stage that has some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class CalibrationMethod(str, Enum):
+    """How the range of a tensor is taken from calibration data."""
+
+    MIN_MAX = "min-max"
+    PERCENTILE = "percentile"
+    MSE = "mse"
+
+
+class IoType(str, Enum):
+    """How an FPGA design passes tensors between layers (hls4ml's IOType)."""
+
+    PARALLEL = "io_parallel"
+    STREAM = "io_stream"
+
+
+class Strategy(str, Enum):
+    """How an FPGA layer multiplies (hls4ml's Strategy)."""
+
+    LATENCY = "latency"
+    RESOURCE = "resource"
+
+
+class SoftmaxMode(str, Enum):
+    """What becomes of a softmax at an output."""
+
+    KEEP = "keep"  # computed on the device
+    DROP = "drop"  # removed: the outputs are the logits, the argmax is the same
+    HOST = "host"  # removed from the device, computed in the host code that is emitted along
+
+
+class HlsTool(str, Enum):
+    """Which synthesis tool an hls4ml project is written for."""
+
+    VITIS = "vitis"
+    VIVADO = "vivado"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """How the model file is read.
+
+    Attributes:
+        input_shapes: input name -> shape, for inputs whose shape the file leaves open.
+        channels_last_io: take images of a channels-first model channels-last, so that no transposition is
+            done on the device.
+    """
+
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    channels_last_io: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeOptions:
+    """Post-training quantization.
+
+    Attributes:
+        method: how ranges are taken from the calibration data.
+        width: bits of a value on an FPGA (fixed point); microcontrollers use 8.
+    """
+
+    method: CalibrationMethod = CalibrationMethod.MIN_MAX
+    width: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class BackendOptions:
+    """What a backend is told; each field says for which kind of board it is.
+
+    Attributes:
+        single_header: (mcu) one self-contained header in place of a header and sources.
+        tool: (fpga) synthesis tool the project is for.
+        io_type: (fpga) hls4ml IOType.
+        reuse_factor: (fpga) multiplications per multiplier for every layer; None lets the planner choose.
+        strategy: (fpga) strategy of every layer; None lets the planner choose.
+        softmax: (fpga, mcu) what becomes of a softmax at an output.
+        clock_ns: (fpga) clock period; None takes the board's.
+    """
+
+    single_header: bool = False
+    tool: HlsTool = HlsTool.VITIS
+    io_type: IoType = IoType.PARALLEL
+    reuse_factor: int | None = None
+    strategy: Strategy | None = None
+    softmax: SoftmaxMode = SoftmaxMode.KEEP
+    clock_ns: float | None = None
