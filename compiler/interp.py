@@ -61,9 +61,7 @@ def _samples(graph: Graph, inputs: Mapping[str, np.ndarray]) -> int:
     return counts.pop()
 
 
-def _run_once(
-    graph: Graph, inputs: Mapping[str, np.ndarray], keep: tuple[str, ...] | None
-) -> dict[str, np.ndarray]:
+def _run_once(graph: Graph, inputs: Mapping[str, np.ndarray], keep: tuple[str, ...] | None) -> dict[str, np.ndarray]:
     values: dict[str, np.ndarray] = {}
     samples = 1
     for name in graph.inputs:

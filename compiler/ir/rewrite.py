@@ -154,7 +154,7 @@ class GraphEditor:
 
     def _live(self) -> list[Node]:
         producers = {output: node for node in self.nodes for output in node.outputs}
-        wanted = [name for name in self.outputs]
+        wanted = list(self.outputs)
         live: set[str] = set()
         while wanted:
             node = producers.get(wanted.pop())

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import Union
 
 import numpy as np
 
@@ -155,7 +154,7 @@ class Affine:
         return f"{name}(axis={self.axis}, {len(self.scale)} scales)"
 
 
-ElementType = Union[Float32, FixedPoint, Affine]
+ElementType = Float32 | FixedPoint | Affine
 
 FLOAT32 = Float32()
 INT32 = Affine(signed=True, width=32, scale=(1.0,), zero_point=(0,))

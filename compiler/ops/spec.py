@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,26 @@ if TYPE_CHECKING:
     from ..frontend.context import ImportContext, OnnxNode
 
 Types = Sequence["TensorType | None"]
-Arrays = Sequence[np.ndarray]
+A = TypeVar("A", bound=Attrs)
+
+
+def attrs_as(attrs: Attrs, kind: type[A]) -> A:
+    """`attrs`, which must be of class `kind`."""
+    if not isinstance(attrs, kind):
+        raise InternalError(f"expected {kind.__name__}, not {type(attrs).__name__}")
+    return attrs
+
+
+def required(inputs: Types, index: int) -> TensorType:
+    """Type of a required input.
+
+    Raises:
+        ValueError: the input is absent.
+    """
+    found = inputs[index] if index < len(inputs) else None
+    if found is None:
+        raise ValueError(f"input {index} is missing")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +50,10 @@ class Invocation:
     arrays: tuple[np.ndarray | None, ...]
     input_types: tuple[TensorType | None, ...]
     output_types: tuple[TensorType, ...]
+
+    def attrs(self, kind: type[A]) -> A:
+        """The node's attributes, which must be of class `kind`."""
+        return attrs_as(self.node.attrs, kind)
 
     @property
     def samples(self) -> int:

@@ -1,0 +1,46 @@
+"""Add: y = activation(a + b)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..numerics import cast_fixed
+from .elementwise import (
+    ElementwiseAttrs,
+    aligned,
+    centred_operands,
+    float_elementwise,
+    infer_elementwise,
+    sum_requantization,
+)
+from .spec import Invocation, OpSpec
+
+
+class AddAttrs(ElementwiseAttrs):
+    """Fused activation."""
+
+    __slots__ = ()
+
+
+def _affine(call: Invocation) -> list[np.ndarray]:
+    a, b = centred_operands(call)
+    activation = call.attrs(AddAttrs).activation
+    return [sum_requantization(call.affine(0), call.affine(1), call.affine_out, activation).apply(a, b)]
+
+
+def _fixed(call: Invocation) -> list[np.ndarray]:
+    a, b = aligned(call)
+    frac = max(call.fixed(0).frac, call.fixed(1).frac)
+    total = (a << (frac - call.fixed(0).frac)) + (b << (frac - call.fixed(1).frac))
+    return [cast_fixed(total, frac, call.fixed_out)]
+
+
+ADD = OpSpec(
+    name="Add",
+    attrs=AddAttrs,
+    doc="y = activation(a + b), broadcasting.",
+    infer=infer_elementwise,
+    run_float=float_elementwise(np.add),
+    run_affine=_affine,
+    run_fixed=_fixed,
+)

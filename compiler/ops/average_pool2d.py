@@ -1,0 +1,79 @@
+"""AveragePool2D: the mean of each window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir.types import Affine, TensorType
+from ..numerics import MAX_SHIFT, choose_multipliers
+from .pooling import PoolAttrs, infer_pool
+from .spec import Invocation, OpSpec
+from .windows import merge_samples, windows
+
+
+@dataclass(frozen=True, slots=True)
+class AveragePool2DAttrs(PoolAttrs):
+    """Window geometry; `count_pads` divides by the whole window even where it covers padding."""
+
+    count_pads: bool = False
+
+
+def window_counts(attrs: AveragePool2DAttrs, shape: tuple[int, ...]) -> np.ndarray:
+    """Divisor of every output position, (OH, OW) int64, for an input of `shape` (N, H, W, C)."""
+    inside = np.ones((1, shape[1], shape[2], 1), np.int64)
+    pads = attrs.all_pads
+    if attrs.count_pads:
+        top, left, bottom, right = attrs.pads
+        inside = np.ones((1, shape[1] + top + bottom, shape[2] + left + right, 1), np.int64)
+        pads = (0, 0, *attrs.overhang)
+    view = windows(inside, attrs.kernel, attrs.strides, pads, attrs.dilations)
+    return view.sum(axis=(3, 4))[0, :, :, 0]
+
+
+def window_sums(call: Invocation, x: np.ndarray) -> np.ndarray:
+    """Sums of each window, (S*N, OH, OW, C); pads add zero."""
+    attrs = call.attrs(AveragePool2DAttrs)
+    return windows(merge_samples(x), attrs.kernel, attrs.strides, attrs.all_pads, attrs.dilations).sum(axis=(3, 4))
+
+
+def average_multipliers(
+    attrs: AveragePool2DAttrs, x: TensorType, x_element: Affine, y_element: Affine
+) -> tuple[dict[int, int], int]:
+    """Multiplier for each divisor that occurs, and the shift they share."""
+    counts = sorted({int(c) for c in window_counts(attrs, x.shape).flat})
+    ratio = x_element.scale[0] / y_element.scale[0]
+    multipliers, shift = choose_multipliers([ratio / c for c in counts], max_shift=MAX_SHIFT)
+    return dict(zip(counts, multipliers, strict=True)), shift
+
+
+def _float(call: Invocation) -> list[np.ndarray]:
+    attrs = call.attrs(AveragePool2DAttrs)
+    x = call.array(0)
+    counts = window_counts(attrs, call.type(0).shape).astype(np.float32)
+    mean = window_sums(call, x) / counts[:, :, None]
+    return [mean.reshape(x.shape[0], *call.output_types[0].shape)]
+
+
+def _affine(call: Invocation) -> list[np.ndarray]:
+    attrs = call.attrs(AveragePool2DAttrs)
+    out = call.affine_out
+    x = call.array(0)
+    sums = window_sums(call, x - call.affine(0).zero_point[0])
+    table, shift = average_multipliers(attrs, call.type(0), call.affine(0), out)
+    counts = window_counts(attrs, call.type(0).shape)
+    factor = np.vectorize(table.__getitem__, otypes=[np.int64])(counts)[:, :, None]
+    scaled = (sums * factor + (1 << (shift - 1))) >> shift
+    y = np.clip(scaled + out.zero_point[0], out.minimum, out.maximum)
+    return [y.reshape(x.shape[0], *call.output_types[0].shape)]
+
+
+AVERAGE_POOL2D = OpSpec(
+    name="AveragePool2D",
+    attrs=AveragePool2DAttrs,
+    doc="y[n, i, j, c] = sum of the window / number of pixels in it (padding counted only if `count_pads`).",
+    infer=infer_pool,
+    run_float=_float,
+    run_affine=_affine,
+)

@@ -1,0 +1,49 @@
+"""Concat: join tensors along one axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir.graph import Attrs
+from ..ir.types import TensorType
+from .spec import Invocation, OpSpec, Types, attrs_as, required
+
+
+@dataclass(frozen=True, slots=True)
+class ConcatAttrs(Attrs):
+    """Axis, from 0."""
+
+    axis: int
+
+
+def _infer(attrs: Attrs, inputs: Types) -> list[TensorType]:
+    axis = attrs_as(attrs, ConcatAttrs).axis
+    known = [required(inputs, i) for i in range(len(inputs))]
+    shape = list(known[0].shape)
+    if not 0 <= axis < len(shape):
+        raise ValueError(f"axis {axis} outside an input of shape {tuple(shape)}")
+    for other in known[1:]:
+        rest = [d for i, d in enumerate(other.shape) if i != axis]
+        if other.rank != len(shape) or rest != [d for i, d in enumerate(shape) if i != axis]:
+            raise ValueError(f"cannot join shapes {', '.join(str(t.shape) for t in known)} along axis {axis}")
+    shape[axis] = sum(t.shape[axis] for t in known)
+    return [TensorType(tuple(shape), known[0].element)]
+
+
+def _run(call: Invocation) -> list[np.ndarray]:
+    arrays = [call.array(i) for i in range(len(call.arrays))]
+    samples = call.samples
+    arrays = [np.broadcast_to(a, (samples, *a.shape[1:])) for a in arrays]
+    return [np.concatenate(arrays, axis=call.attrs(ConcatAttrs).axis + 1)]
+
+
+CONCAT = OpSpec(
+    name="Concat",
+    attrs=ConcatAttrs,
+    doc="Inputs joined along the axis; in integer form all inputs have the output's type.",
+    infer=_infer,
+    run_float=_run,
+    moves_only=True,
+)

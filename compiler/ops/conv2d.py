@@ -1,0 +1,143 @@
+"""Conv2D: channels-last convolution, grouped, dilated, any stride; depthwise when groups equals the input channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir.graph import Attrs, Graph, Node
+from ..ir.types import TensorType
+from ..numerics import exact_matmul
+from .accumulator import absolute_bound
+from .activation import NONE, Activation
+from .linear import centred_weights, finish_fixed, linear_requantization
+from .spec import Invocation, OpSpec, Types, attrs_as, required
+from .windows import Pads, Pair, merge_samples, output_size, windows
+
+
+@dataclass(frozen=True, slots=True)
+class Conv2DAttrs(Attrs):
+    """Geometry and fused activation; pads are top, left, bottom, right."""
+
+    strides: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    dilations: Pair = (1, 1)
+    groups: int = 1
+    activation: Activation = NONE
+
+
+def _infer(attrs: Attrs, inputs: Types) -> list[TensorType]:
+    a = attrs_as(attrs, Conv2DAttrs)
+    x, w = required(inputs, 0), required(inputs, 1)
+    if x.rank != 4 or w.rank != 4:
+        raise ValueError(f"expected a 4-D input and 4-D weights, not {x.shape} and {w.shape}")
+    channels = w.shape[3] * a.groups
+    if x.shape[3] != channels:
+        raise ValueError(f"the input has {x.shape[3]} channels, the weights want {channels}")
+    if w.shape[0] % a.groups:
+        raise ValueError(f"{w.shape[0]} output channels cannot be split into {a.groups} groups")
+    bias = inputs[2] if len(inputs) > 2 else None
+    if bias is not None and bias.shape != (w.shape[0],):
+        raise ValueError(f"bias of shape {bias.shape} for {w.shape[0]} output channels")
+    height = output_size(x.shape[1], w.shape[1], a.strides[0], a.pads[0], a.pads[2], a.dilations[0])
+    width = output_size(x.shape[2], w.shape[2], a.strides[1], a.pads[1], a.pads[3], a.dilations[1])
+    return [TensorType((x.shape[0], height, width, w.shape[0]), x.element)]
+
+
+def convolve(x: np.ndarray, weights: np.ndarray, attrs: Conv2DAttrs, bound: int | None) -> np.ndarray:
+    """Convolution sums without bias.
+
+    Args:
+        x: (B, H, W, C) values less their zero point, so that padding is zero.
+        weights: (out, KH, KW, C / groups).
+        bound: None for float32, else a bound on the absolute integer sums.
+
+    Returns:
+        (B, OH, OW, out) float32, or int64 if `bound` is given.
+    """
+    out, kh, kw, per_group = weights.shape
+    view = windows(x, (kh, kw), attrs.strides, attrs.pads, attrs.dilations)
+    batch, oh, ow = view.shape[:3]
+    if per_group == 1 and attrs.groups > 1:
+        return _depthwise(view, weights, attrs.groups, bound)
+    groups_out = out // attrs.groups
+    parts: list[np.ndarray] = []
+    for group in range(attrs.groups):
+        columns = view[..., group * per_group : (group + 1) * per_group].reshape(batch * oh * ow, -1)
+        kernel = weights[group * groups_out : (group + 1) * groups_out].reshape(groups_out, -1).T
+        sums = np.matmul(columns, kernel) if bound is None else exact_matmul(columns, kernel, bound)
+        parts.append(sums.reshape(batch, oh, ow, groups_out))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=3)
+
+
+def _depthwise(view: np.ndarray, weights: np.ndarray, groups: int, bound: int | None) -> np.ndarray:
+    """One input channel per group: a sum over taps of channel-wise products."""
+    out, kh, kw, _ = weights.shape
+    multiplier = out // groups
+    kernel = weights.reshape(groups, multiplier, kh, kw)
+    if bound is not None:  # sums below 2**53 are exact in binary64, and faster than in int64
+        exact = np.float64 if bound < 1 << 53 else np.int64
+        view, kernel = view.astype(exact), kernel.astype(exact)
+    total = np.zeros((*view.shape[:3], groups, multiplier), kernel.dtype)
+    for row in range(kh):
+        for column in range(kw):
+            total += view[:, :, :, row, column, :, None] * kernel[:, :, row, column]
+    sums = total.reshape(*view.shape[:3], out)
+    return sums if bound is None else sums.astype(np.int64)
+
+
+def _float(call: Invocation) -> list[np.ndarray]:
+    attrs = call.attrs(Conv2DAttrs)
+    x = call.array(0)
+    y = convolve(merge_samples(x), call.array(1)[0], attrs, None)
+    bias = call.optional(2)
+    if bias is not None:
+        y = y + bias[0]
+    return [attrs.activation.apply(y).reshape(x.shape[0], *call.output_types[0].shape)]
+
+
+def _affine(call: Invocation) -> list[np.ndarray]:
+    attrs = call.attrs(Conv2DAttrs)
+    weights = centred_weights(call.array(1)[0], call.affine(1))
+    x = call.array(0) - call.affine(0).zero_point[0]
+    bound = absolute_bound(weights.reshape(len(weights), -1), call.affine(0))
+    acc = convolve(merge_samples(x), weights, attrs, bound)
+    bias = call.optional(2)
+    if bias is not None:
+        acc = acc + bias[0]
+    requantize = linear_requantization(call.type(0), call.type(1), call.output_types[0], attrs.activation)
+    return [requantize.apply(acc).reshape(x.shape[0], *call.output_types[0].shape)]
+
+
+def _fixed(call: Invocation) -> list[np.ndarray]:
+    attrs = call.attrs(Conv2DAttrs)
+    x, weights = call.array(0), call.array(1)[0]
+    bound = absolute_bound(weights.reshape(len(weights), -1), call.fixed(0))
+    acc = convolve(merge_samples(x), weights, attrs, bound)
+    bias = call.optional(2)
+    frac = call.fixed(0).frac + call.fixed(1).frac
+    bias_frac = call.fixed(2).frac if bias is not None else 0
+    y = finish_fixed(acc, frac, None if bias is None else bias[0], bias_frac, call.fixed_out)
+    return [y.reshape(x.shape[0], *call.output_types[0].shape)]
+
+
+def _macs(node: Node, graph: Graph) -> int:
+    w = graph.types[node.inputs[1]]
+    y = graph.types[node.outputs[0]]
+    return y.elements * (w.elements // w.shape[0])
+
+
+CONV2D = OpSpec(
+    name="Conv2D",
+    attrs=Conv2DAttrs,
+    doc=(
+        "y[n, i, j, o] = activation(b[o] + sum over r, s, c of x[n, i*sh + r*dh - top, j*sw + s*dw - left, g + c] * "
+        "w[o, r, s, c]), g the first input channel of o's group; weights (out, KH, KW, in / groups)."
+    ),
+    infer=_infer,
+    run_float=_float,
+    run_affine=_affine,
+    run_fixed=_fixed,
+    macs=_macs,
+)

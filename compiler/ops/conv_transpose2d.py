@@ -1,0 +1,119 @@
+"""ConvTranspose2D: the gradient of a convolution, as a convolution of the zero-stuffed input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir.graph import Attrs, Graph, Node
+from ..ir.types import TensorType
+from .accumulator import absolute_bound
+from .activation import NONE, Activation
+from .conv2d import Conv2DAttrs, convolve
+from .linear import centred_weights, finish_fixed, linear_requantization
+from .spec import Invocation, OpSpec, Types, attrs_as, required
+from .windows import Pads, Pair, merge_samples
+
+
+@dataclass(frozen=True, slots=True)
+class ConvTranspose2DAttrs(Attrs):
+    """Geometry and fused activation; `pads` crop the full result (top, left, bottom, right)."""
+
+    strides: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    dilations: Pair = (1, 1)
+    output_padding: Pair = (0, 0)
+    groups: int = 1
+    activation: Activation = NONE
+
+
+def _infer(attrs: Attrs, inputs: Types) -> list[TensorType]:
+    a = attrs_as(attrs, ConvTranspose2DAttrs)
+    x, w = required(inputs, 0), required(inputs, 1)
+    if x.rank != 4 or w.rank != 4:
+        raise ValueError(f"expected a 4-D input and 4-D weights, not {x.shape} and {w.shape}")
+    if x.shape[3] != w.shape[3] * a.groups:
+        raise ValueError(f"the input has {x.shape[3]} channels, the weights want {w.shape[3] * a.groups}")
+    sizes = []
+    for axis in (0, 1):
+        reach = a.dilations[axis] * (w.shape[1 + axis] - 1) + 1
+        full = (x.shape[1 + axis] - 1) * a.strides[axis] + reach + a.output_padding[axis]
+        sizes.append(full - a.pads[axis] - a.pads[axis + 2])
+        if sizes[-1] < 1:
+            raise ValueError("the padding crops the whole output")
+    return [TensorType((x.shape[0], sizes[0], sizes[1], w.shape[0]), x.element)]
+
+
+def transposed_sums(x: np.ndarray, weights: np.ndarray, attrs: ConvTranspose2DAttrs, bound: int | None) -> np.ndarray:
+    """Transposed convolution sums without bias; arguments as `conv2d.convolve`."""
+    batch, height, width, channels = x.shape
+    sh, sw = attrs.strides
+    stuffed = np.zeros((batch, (height - 1) * sh + 1, (width - 1) * sw + 1, channels), x.dtype)
+    stuffed[:, ::sh, ::sw] = x
+    reach_h = attrs.dilations[0] * (weights.shape[1] - 1)
+    reach_w = attrs.dilations[1] * (weights.shape[2] - 1)
+    full = Conv2DAttrs(
+        pads=(reach_h, reach_w, reach_h + attrs.output_padding[0], reach_w + attrs.output_padding[1]),
+        dilations=attrs.dilations,
+        groups=attrs.groups,
+    )
+    sums = convolve(stuffed, weights[:, ::-1, ::-1], full, bound)
+    top, left, bottom, right = attrs.pads
+    return sums[:, top : sums.shape[1] - bottom, left : sums.shape[2] - right]
+
+
+def _float(call: Invocation) -> list[np.ndarray]:
+    attrs = call.attrs(ConvTranspose2DAttrs)
+    x = call.array(0)
+    y = transposed_sums(merge_samples(x), call.array(1)[0], attrs, None)
+    bias = call.optional(2)
+    if bias is not None:
+        y = y + bias[0]
+    return [attrs.activation.apply(y).reshape(x.shape[0], *call.output_types[0].shape)]
+
+
+def _affine(call: Invocation) -> list[np.ndarray]:
+    attrs = call.attrs(ConvTranspose2DAttrs)
+    weights = centred_weights(call.array(1)[0], call.affine(1))
+    x = call.array(0) - call.affine(0).zero_point[0]
+    bound = absolute_bound(weights.reshape(len(weights), -1), call.affine(0))
+    acc = transposed_sums(merge_samples(x), weights, attrs, bound)
+    bias = call.optional(2)
+    if bias is not None:
+        acc = acc + bias[0]
+    requantize = linear_requantization(call.type(0), call.type(1), call.output_types[0], attrs.activation)
+    return [requantize.apply(acc).reshape(x.shape[0], *call.output_types[0].shape)]
+
+
+def _fixed(call: Invocation) -> list[np.ndarray]:
+    attrs = call.attrs(ConvTranspose2DAttrs)
+    x, weights = call.array(0), call.array(1)[0]
+    bound = absolute_bound(weights.reshape(len(weights), -1), call.fixed(0))
+    acc = transposed_sums(merge_samples(x), weights, attrs, bound)
+    bias = call.optional(2)
+    frac = call.fixed(0).frac + call.fixed(1).frac
+    bias_frac = call.fixed(2).frac if bias is not None else 0
+    y = finish_fixed(acc, frac, None if bias is None else bias[0], bias_frac, call.fixed_out)
+    return [y.reshape(x.shape[0], *call.output_types[0].shape)]
+
+
+def _macs(node: Node, graph: Graph) -> int:
+    w = graph.types[node.inputs[1]]
+    x = graph.types[node.inputs[0]]
+    return x.elements * (w.elements // x.shape[3])
+
+
+CONV_TRANSPOSE2D = OpSpec(
+    name="ConvTranspose2D",
+    attrs=ConvTranspose2DAttrs,
+    doc=(
+        "Every input pixel adds x * w at stride spacing; the sum is cropped by the pads. "
+        "Weights (out, KH, KW, in / groups)."
+    ),
+    infer=_infer,
+    run_float=_float,
+    run_affine=_affine,
+    run_fixed=_fixed,
+    macs=_macs,
+)

@@ -1,0 +1,58 @@
+"""PRelu: y = x if x >= 0 else slope * x, one slope per channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir.graph import Attrs
+from ..ir.types import Affine, TensorType
+from ..numerics import choose_multipliers
+from .elementwise import aligned, infer_elementwise
+from .spec import Invocation, OpSpec, Types, required
+
+
+@dataclass(frozen=True, slots=True)
+class PReluAttrs(Attrs):
+    """No attributes."""
+
+
+def _infer(attrs: Attrs, inputs: Types) -> list[TensorType]:
+    x = required(inputs, 0)
+    found = infer_elementwise(attrs, inputs)
+    if found[0].shape != x.shape:
+        raise ValueError(f"slopes of shape {required(inputs, 1).shape} do not fit an input of shape {x.shape}")
+    return found
+
+
+def _float(call: Invocation) -> list[np.ndarray]:
+    x, slope = aligned(call)
+    return [np.where(x >= 0, x, x * slope)]
+
+
+def prelu_multipliers(x: Affine, slope: Affine, y: Affine) -> tuple[int, int, int]:
+    """(positive, negative, shift): y = zero + round(x * positive) or zero + round(x * slope_raw * negative)."""
+    ratios = [x.scale[0] / y.scale[0], x.scale[0] * slope.scale[0] / y.scale[0]]
+    (positive, negative), shift = choose_multipliers(ratios)
+    return positive, negative, shift
+
+
+def _affine(call: Invocation) -> list[np.ndarray]:
+    raw, slopes = aligned(call)
+    x = raw - call.affine(0).zero_point[0]
+    slopes = slopes - call.affine(1).zero_point[0]
+    y = call.affine_out
+    positive, negative, shift = prelu_multipliers(call.affine(0), call.affine(1), y)
+    scaled = np.where(x >= 0, x * positive, x * slopes * negative)
+    return [np.clip(((scaled + (1 << (shift - 1))) >> shift) + y.zero_point[0], y.minimum, y.maximum)]
+
+
+PRELU = OpSpec(
+    name="PRelu",
+    attrs=PReluAttrs,
+    doc="y = x if x >= 0 else slope * x; slopes broadcast to x.",
+    infer=_infer,
+    run_float=_float,
+    run_affine=_affine,
+)

@@ -1,0 +1,40 @@
+"""Transpose: permute axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir.graph import Attrs
+from ..ir.types import TensorType
+from .spec import Invocation, OpSpec, Types, attrs_as, required
+
+
+@dataclass(frozen=True, slots=True)
+class TransposeAttrs(Attrs):
+    """Axis i of the output is axis perm[i] of the input."""
+
+    perm: tuple[int, ...]
+
+
+def _infer(attrs: Attrs, inputs: Types) -> list[TensorType]:
+    perm = attrs_as(attrs, TransposeAttrs).perm
+    x = required(inputs, 0)
+    if sorted(perm) != list(range(x.rank)):
+        raise ValueError(f"{perm} is not a permutation of the axes of {x.shape}")
+    return [TensorType(tuple(x.shape[axis] for axis in perm), x.element)]
+
+
+def _run(call: Invocation) -> list[np.ndarray]:
+    return [call.array(0).transpose(0, *(axis + 1 for axis in call.attrs(TransposeAttrs).perm))]
+
+
+TRANSPOSE = OpSpec(
+    name="Transpose",
+    attrs=TransposeAttrs,
+    doc="y[i0, i1, ...] = x with axis k of y being axis perm[k] of x.",
+    infer=_infer,
+    run_float=_run,
+    moves_only=True,
+)
