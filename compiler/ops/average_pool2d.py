@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..ir.types import Affine, TensorType
-from ..numerics import MAX_SHIFT, choose_multipliers
+from ..ir.types import Affine, FixedPoint, TensorType
+from ..numerics import MAX_SHIFT, cast_fixed, choose_multipliers
 from .pooling import PoolAttrs, infer_pool
 from .spec import Invocation, OpSpec
 from .windows import merge_samples, windows
@@ -69,11 +69,36 @@ def _affine(call: Invocation) -> list[np.ndarray]:
     return [y.reshape(x.shape[0], *call.output_types[0].shape)]
 
 
+def average_accumulator(x: FixedPoint, y: FixedPoint, count: int) -> FixedPoint:
+    """Type of the exact sum of `count` values, with fraction bits for the quotient.
+
+    Dividing cuts the quotient towards zero (ap_fixed division), so it is given two fraction bits more than
+    the result keeps: the cut is then below a quarter of the result's step.
+    """
+    frac = max(x.frac, y.frac + 2)
+    whole = x.integer + (count - 1).bit_length()
+    return FixedPoint(x.signed, max(whole + frac, 2), frac)
+
+
+def _fixed(call: Invocation) -> list[np.ndarray]:
+    attrs = call.attrs(AveragePool2DAttrs)
+    x = call.array(0)
+    counts = window_counts(attrs, call.type(0).shape)[:, :, None]
+    accumulator = average_accumulator(call.fixed(0), call.fixed_out, attrs.kernel[0] * attrs.kernel[1])
+    sums = window_sums(call, x) << (accumulator.frac - call.fixed(0).frac)
+    quotient = np.where(sums < 0, -(-sums // counts), sums // counts)
+    return [cast_fixed(quotient, accumulator.frac, call.fixed_out).reshape(x.shape[0], *call.output_types[0].shape)]
+
+
 AVERAGE_POOL2D = OpSpec(
     name="AveragePool2D",
     attrs=AveragePool2DAttrs,
-    doc="y[n, i, j, c] = sum of the window / number of pixels in it (padding counted only if `count_pads`).",
+    doc=(
+        "y[n, i, j, c] = sum of the window / number of pixels in it (padding counted only if `count_pads`). "
+        "FixedPoint: the quotient is cut towards zero at `average_accumulator`'s step, then cast."
+    ),
     infer=infer_pool,
     run_float=_float,
     run_affine=_affine,
+    run_fixed=_fixed,
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..ir.graph import Attrs
+from ..ir.types import FixedPoint, Overflow, Rounding
 from ..numerics import cast_fixed, quantize_fixed
 from .activation import RELU, Activation
 from .requantize import requantize_ratio
@@ -31,13 +32,18 @@ def _affine(call: Invocation) -> list[np.ndarray]:
     return [requantize_ratio(call.affine(0), call.affine_out, activation).apply(x)]
 
 
+def fixed_bounds(activation: Activation, element: FixedPoint) -> tuple[int, int]:
+    """Raw bounds of the interval in units of `element`, rounded to nearest and kept inside its range."""
+    nearest = replace(element, rounding=Rounding.RND, overflow=Overflow.SAT)
+    low = element.minimum if activation.low == -np.inf else int(quantize_fixed(np.float64(activation.low), nearest))
+    high = element.maximum if activation.high == np.inf else int(quantize_fixed(np.float64(activation.high), nearest))
+    return low, high
+
+
 def _fixed(call: Invocation) -> list[np.ndarray]:
     activation = call.attrs(ClampAttrs).activation
-    x, element = call.array(0), call.fixed(0)
-    if activation.low > -np.inf:
-        x = np.maximum(x, quantize_fixed(np.float64(activation.low), element))
-    if activation.high < np.inf:
-        x = np.minimum(x, quantize_fixed(np.float64(activation.high), element))
+    element = call.fixed(0)
+    x = np.clip(call.array(0), *fixed_bounds(activation, element))
     return [cast_fixed(x, element.frac, call.fixed_out)]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..ir.graph import Attrs
 from ..ir.types import TensorType
+from ..numerics import cast_fixed
 from .spec import Invocation, OpSpec, Types, attrs_as, required
 
 
@@ -39,11 +40,19 @@ def _run(call: Invocation) -> list[np.ndarray]:
     return [np.concatenate(arrays, axis=call.attrs(ConcatAttrs).axis + 1)]
 
 
+def _fixed(call: Invocation) -> list[np.ndarray]:
+    out = call.fixed_out
+    arrays = [cast_fixed(call.array(i), call.fixed(i).frac, out) for i in range(len(call.arrays))]
+    arrays = [np.broadcast_to(a, (call.samples, *a.shape[1:])) for a in arrays]
+    return [np.concatenate(arrays, axis=call.attrs(ConcatAttrs).axis + 1)]
+
+
 CONCAT = OpSpec(
     name="Concat",
     attrs=ConcatAttrs,
-    doc="Inputs joined along the axis; in integer form all inputs have the output's type.",
+    doc="Inputs joined along the axis; Affine inputs have the output's type, FixedPoint inputs are cast to it.",
     infer=_infer,
     run_float=_run,
+    run_fixed=_fixed,
     moves_only=True,
 )

@@ -25,9 +25,12 @@ def _infer(attrs: Attrs, inputs: Types) -> list[TensorType]:
     return [x.with_element(table.element)]
 
 
-def _run(call: Invocation) -> list[np.ndarray]:
-    index = call.array(0) - call.affine(0).minimum
-    return [call.array(1)[0][index]]
+def _affine(call: Invocation) -> list[np.ndarray]:
+    return [call.array(1)[0][call.array(0) - call.affine(0).minimum]]
+
+
+def _fixed(call: Invocation) -> list[np.ndarray]:
+    return [call.array(1)[0][call.array(0) - call.fixed(0).minimum]]
 
 
 LOOKUP = OpSpec(
@@ -36,5 +39,6 @@ LOOKUP = OpSpec(
     doc="y = table[x - minimum(x's type)]; the table has one entry for each value of x's type.",
     infer=_infer,
     run_float=None,
-    run_affine=_run,
+    run_affine=_affine,
+    run_fixed=_fixed,
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..ir.graph import Attrs
 from ..ir.types import Affine, TensorType
-from ..numerics import choose_multipliers
+from ..numerics import cast_fixed, choose_multipliers
 from .elementwise import aligned, infer_elementwise
 from .spec import Invocation, OpSpec, Types, required
 
@@ -48,6 +48,13 @@ def _affine(call: Invocation) -> list[np.ndarray]:
     return [np.clip(((scaled + (1 << (shift - 1))) >> shift) + y.zero_point[0], y.minimum, y.maximum)]
 
 
+def _fixed(call: Invocation) -> list[np.ndarray]:
+    x, slope = aligned(call)
+    frac, out = call.fixed(0).frac, call.fixed_out
+    scaled = cast_fixed(x * slope, frac + call.fixed(1).frac, out)
+    return [np.where(x > 0, cast_fixed(x, frac, out), scaled)]
+
+
 PRELU = OpSpec(
     name="PRelu",
     attrs=PReluAttrs,
@@ -55,4 +62,5 @@ PRELU = OpSpec(
     infer=_infer,
     run_float=_float,
     run_affine=_affine,
+    run_fixed=_fixed,
 )

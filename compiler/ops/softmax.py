@@ -8,6 +8,7 @@ import numpy as np
 
 from ..ir.graph import Attrs
 from ..ir.types import Affine, TensorType
+from .softmax_fixed import softmax_fixed
 from .spec import Invocation, OpSpec, Types, attrs_as, required
 
 EXP_ONE = 65535
@@ -62,14 +63,21 @@ def _affine(call: Invocation) -> list[np.ndarray]:
     return [np.clip(quotient + y.zero_point[0], y.minimum, y.maximum)]
 
 
+def _fixed(call: Invocation) -> list[np.ndarray]:
+    axis = call.attrs(SoftmaxAttrs).axis + 1
+    return [softmax_fixed(call.array(0), axis, call.fixed(0), call.fixed_out)]
+
+
 SOFTMAX = OpSpec(
     name="Softmax",
     attrs=SoftmaxAttrs,
     doc=(
         "y = exp(x - max) / sum(exp(x - max)) along the axis. Affine: e = table[max - x], "
-        "y = clamp(zero_point + floor((2 e K + 256 t) / (512 t))), t = sum of e, K = round(256 / output scale)."
+        "y = clamp(zero_point + floor((2 e K + 256 t) / (512 t))), t = sum of e, K = round(256 / output scale). "
+        "FixedPoint: see softmax_fixed."
     ),
     infer=_infer,
     run_float=_float,
     run_affine=_affine,
+    run_fixed=_fixed,
 )
