@@ -69,15 +69,15 @@ class OnnxNode:
         """Whether an optional input is given."""
         return index < len(self.inputs) and self.inputs[index] != ""
 
-    def int(self, name: str, default: int) -> int:
+    def integer(self, name: str, default: int) -> int:
         """An integer attribute."""
         return int(self.attributes.get(name, default))
 
-    def float(self, name: str, default: float) -> float:
+    def number(self, name: str, default: float) -> float:
         """A float attribute."""
         return float(self.attributes.get(name, default))
 
-    def ints(self, name: str, default: Sequence[int] | None = None) -> list[int] | None:
+    def integer_list(self, name: str, default: Sequence[int] | None = None) -> list[int] | None:
         """An integer list attribute, or the default."""
         found = self.attributes.get(name, default)
         return None if found is None else [int(i) for i in found]
@@ -165,7 +165,7 @@ class ImportContext:
         """Integers given as an input (newer opsets) or as an attribute (older ones), or None if neither."""
         if node.has_input(index):
             return [int(i) for i in self.constant(node, index, what).reshape(-1)]
-        return node.ints(attribute)
+        return node.integer_list(attribute)
 
     # -- writing --------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ def fold_node(context: ImportContext, node: OnnxNode) -> bool:
         if node.op_type == "Size":
             shape = np.asarray(int(np.prod(shape)), np.int64)
         else:
-            shape = shape[slice(node.int("start", 0), None if "end" not in node.attributes else node.int("end", 0))]
+            shape = shape[slice(node.integer("start", 0), None if "end" not in node.attributes else node.integer("end", 0))]
         context.parameters[node.outputs[0]] = Parameter(shape)
         return True
     if node.op_type in NEVER or any(name and name not in context.parameters for name in node.inputs):
@@ -58,7 +58,7 @@ def _keep_quantized(context: ImportContext, node: OnnxNode) -> Parameter | None:
     if node.op_type == "Identity":
         return first
     if node.op_type == "Transpose":
-        return first.transposed(node.ints("perm") or list(range(first.values.ndim))[::-1])
+        return first.transposed(node.integer_list("perm") or list(range(first.values.ndim))[::-1])
     if node.op_type in ("Reshape", "Squeeze", "Unsqueeze", "Flatten"):
         real = _evaluate(context, node)[0]
         return first.reshaped(np.asarray(real).shape)
@@ -68,7 +68,7 @@ def _keep_quantized(context: ImportContext, node: OnnxNode) -> Parameter | None:
 def dequantized(context: ImportContext, node: OnnxNode) -> Parameter | None:
     """Integers and quantization of a DequantizeLinear of a constant, or None if it has another form (blocked)."""
     values = context.parameters[node.inputs[0]].values
-    if values.dtype.kind not in "iu" or node.int("block_size", 0):
+    if values.dtype.kind not in "iu" or node.integer("block_size", 0):
         return None
     scale = context.constant(node, 1, "the scale").astype(np.float64).reshape(-1)
     zero = np.zeros(1, np.int64)
@@ -80,7 +80,7 @@ def dequantized(context: ImportContext, node: OnnxNode) -> Parameter | None:
     if len(scale) == 1:
         element = Affine(signed, width, (float(scale[0]),), (int(zero[0]),))
         return Parameter(values.astype(np.int64), element)
-    axis = node.int("axis", 1) % max(values.ndim, 1)
+    axis = node.integer("axis", 1) % max(values.ndim, 1)
     zero = np.broadcast_to(zero, scale.shape)
     if values.shape[axis] != len(scale):
         raise context.error(node, f"{len(scale)} scales for an axis of {values.shape[axis]}")

@@ -22,7 +22,7 @@ def _reshape(context: ImportContext, node: OnnxNode) -> None:
     wanted = context.integers(node, 1, "shape", "the target shape")
     if wanted is None:
         raise context.error(node, "has no target shape")
-    shape = [old[i] if d == 0 and not node.int("allowzero", 0) and i < len(old) else d for i, d in enumerate(wanted)]
+    shape = [old[i] if d == 0 and not node.integer("allowzero", 0) and i < len(old) else d for i, d in enumerate(wanted)]
     total = math.prod(old)
     if -1 in shape:
         known = math.prod(d for d in shape if d != -1)
@@ -36,7 +36,7 @@ def _reshape(context: ImportContext, node: OnnxNode) -> None:
 
 def _flatten(context: ImportContext, node: OnnxNode) -> None:
     shape = context.input_type(node, 0).shape
-    axis = node.int("axis", 1)
+    axis = node.integer("axis", 1)
     axis = axis + len(shape) if axis < 0 else axis
     _reshape_to(context, node, [math.prod(shape[:axis]), math.prod(shape[axis:])])
 

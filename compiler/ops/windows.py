@@ -36,7 +36,7 @@ def windows(
     if any(pads):
         images = np.pad(images, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
     reach = (dilations[0] * (kernel[0] - 1) + 1, dilations[1] * (kernel[1] - 1) + 1)
-    view = np.lib.stride_tricks.sliding_window_view(images, reach, axis=(1, 2))  # type: ignore[call-overload]
+    view = np.lib.stride_tricks.sliding_window_view(images, reach, axis=(1, 2))
     view = view[:, :: strides[0], :: strides[1], :, :: dilations[0], :: dilations[1]]
     result: np.ndarray = view.transpose(0, 1, 2, 4, 5, 3)
     return result
