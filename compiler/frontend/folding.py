@@ -29,7 +29,9 @@ def fold_node(context: ImportContext, node: OnnxNode) -> bool:
         if node.op_type == "Size":
             shape = np.asarray(int(np.prod(shape)), np.int64)
         else:
-            shape = shape[slice(node.integer("start", 0), None if "end" not in node.attributes else node.integer("end", 0))]
+            shape = shape[
+                slice(node.integer("start", 0), None if "end" not in node.attributes else node.integer("end", 0))
+            ]
         context.parameters[node.outputs[0]] = Parameter(shape)
         return True
     if node.op_type in NEVER or any(name and name not in context.parameters for name in node.inputs):

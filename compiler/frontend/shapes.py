@@ -80,7 +80,9 @@ def _resolve(
         shape = tuple(int(d) for d in given)
         fits = declared is None or (
             len(declared) == len(shape)
-            and all(isinstance(d, str) or d == g or i == 0 for i, (d, g) in enumerate(zip(declared, shape, strict=True)))
+            and all(
+                isinstance(d, str) or d == g or i == 0 for i, (d, g) in enumerate(zip(declared, shape, strict=True))
+            )
         )
         if not fits or any(d < 1 for d in shape):
             raise UsageError(

@@ -22,7 +22,9 @@ def _reshape(context: ImportContext, node: OnnxNode) -> None:
     wanted = context.integers(node, 1, "shape", "the target shape")
     if wanted is None:
         raise context.error(node, "has no target shape")
-    shape = [old[i] if d == 0 and not node.integer("allowzero", 0) and i < len(old) else d for i, d in enumerate(wanted)]
+    shape = [
+        old[i] if d == 0 and not node.integer("allowzero", 0) and i < len(old) else d for i, d in enumerate(wanted)
+    ]
     total = math.prod(old)
     if -1 in shape:
         known = math.prod(d for d in shape if d != -1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..numerics import cast_fixed
@@ -10,10 +12,14 @@ from .elementwise import (
     aligned,
     centred_operands,
     float_elementwise,
+    import_binary,
     infer_elementwise,
     sum_requantization,
 )
 from .spec import Invocation, OpSpec
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 class AddAttrs(ElementwiseAttrs):
@@ -35,6 +41,11 @@ def _fixed(call: Invocation) -> list[np.ndarray]:
     return [cast_fixed(total, frac, call.fixed_out)]
 
 
+def import_add(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Add."""
+    import_binary(context, node, "Add", AddAttrs())
+
+
 ADD = OpSpec(
     name="Add",
     attrs=AddAttrs,
@@ -43,4 +54,5 @@ ADD = OpSpec(
     run_float=float_elementwise(np.add),
     run_affine=_affine,
     run_fixed=_fixed,
+    importers={"Add": import_add},
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from ..numerics import MAX_SHIFT, cast_fixed, choose_multipliers
 from .pooling import PoolAttrs, infer_pool
 from .spec import Invocation, OpSpec
 from .windows import merge_samples, windows
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,32 @@ def _fixed(call: Invocation) -> list[np.ndarray]:
     return [cast_fixed(quotient, accumulator.frac, call.fixed_out).reshape(x.shape[0], *call.output_types[0].shape)]
 
 
+def import_average_pool(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX AveragePool, 1-D or 2-D."""
+    from ..frontend.geometry import pool_geometry
+
+    image, rank, geometry, overhang = pool_geometry(context, node)
+    attrs = AveragePool2DAttrs(
+        geometry.kernel,
+        geometry.strides,
+        geometry.pads,
+        geometry.dilations,
+        overhang,
+        bool(node.integer("count_include_pad", 0)),
+    )
+    y = context.emit(node, "AveragePool2D", [image], attrs)
+    context.bind(node.outputs[0], context.channels_first(node, y, rank))
+
+
+def import_global_average_pool(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX GlobalAveragePool: one window that covers the image."""
+    x = context.tensor(node, 0)
+    image = context.channels_last(node, x)
+    size = context.type(image).shape[1:3]
+    y = context.emit(node, "AveragePool2D", [image], AveragePool2DAttrs((size[0], size[1]), (1, 1)))
+    context.bind(node.outputs[0], context.channels_first(node, y, len(context.type(x).shape)))
+
+
 AVERAGE_POOL2D = OpSpec(
     name="AveragePool2D",
     attrs=AveragePool2DAttrs,
@@ -101,4 +131,5 @@ AVERAGE_POOL2D = OpSpec(
     run_float=_float,
     run_affine=_affine,
     run_fixed=_fixed,
+    importers={"AveragePool": import_average_pool, "GlobalAveragePool": import_global_average_pool},
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from .activation import RELU, Activation
 from .requantize import requantize_ratio
 from .spec import Invocation, OpSpec
 from .unary import infer_unary
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,23 @@ def _fixed(call: Invocation) -> list[np.ndarray]:
     return [cast_fixed(x, element.frac, call.fixed_out)]
 
 
+def import_relu(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Relu."""
+    context.result(node, "Clamp", [context.tensor(node, 0)], ClampAttrs(RELU))
+
+
+def import_clip(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Clip: bounds are attributes up to opset 10, optional constant inputs from 11."""
+    bounds = []
+    for index, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
+        value = node.number(name, default)
+        if node.has_input(index):
+            value = float(context.constant(node, index, f"the bound '{name}'").reshape(-1)[0])
+        # exporters write the largest float for "no bound"
+        bounds.append(default if abs(value) >= 3.4028234e38 else value)
+    context.result(node, "Clamp", [context.tensor(node, 0)], ClampAttrs(Activation(bounds[0], max(bounds))))
+
+
 CLAMP = OpSpec(
     name="Clamp",
     attrs=ClampAttrs,
@@ -55,4 +77,5 @@ CLAMP = OpSpec(
     run_float=_float,
     run_affine=_affine,
     run_fixed=_fixed,
+    importers={"Relu": import_relu, "Clip": import_clip},
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from ..ir.graph import Attrs
 from ..ir.types import TensorType
 from ..numerics import cast_fixed
 from .spec import Invocation, OpSpec, Types, attrs_as, required
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,16 @@ def _fixed(call: Invocation) -> list[np.ndarray]:
     return [np.concatenate(arrays, axis=call.attrs(ConcatAttrs).axis + 1)]
 
 
+def import_concat(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Concat."""
+    tensors = [context.tensor(node, index) for index in range(len(node.inputs))]
+    rank = context.type(tensors[0]).rank
+    axis = node.integer("axis", 1)
+    if not -rank <= axis < rank:
+        raise context.error(node, f"axis {axis} is outside a tensor of rank {rank}")
+    context.result(node, "Concat", tensors, ConcatAttrs(axis % rank))
+
+
 CONCAT = OpSpec(
     name="Concat",
     attrs=ConcatAttrs,
@@ -55,4 +69,5 @@ CONCAT = OpSpec(
     run_float=_run,
     run_fixed=_fixed,
     moves_only=True,
+    importers={"Concat": import_concat},
 )

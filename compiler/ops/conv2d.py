@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from .activation import NONE, Activation
 from .linear import centred_weights, finish_fixed, linear_requantization
 from .spec import Invocation, OpSpec, Types, attrs_as, required
 from .windows import Pads, Pair, merge_samples, output_size, windows
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,33 @@ def _macs(node: Node, graph: Graph) -> int:
     return y.elements * (w.elements // w.shape[0])
 
 
+def import_conv(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Conv, 1-D or 2-D: weights (out, in / groups, KH, KW) become (out, KH, KW, in / groups)."""
+    from ..frontend.geometry import window_geometry
+
+    x = context.tensor(node, 0)
+    shape = context.type(x).shape
+    weights = context.parameter(node, 1, "the weights")
+    rank = len(shape) - 2
+    if weights.values.ndim != len(shape):
+        raise context.error(node, f"weights of rank {weights.values.ndim} for an input of shape {shape}")
+    if node.integer_list("kernel_shape", weights.values.shape[2:]) != list(weights.values.shape[2:]):
+        raise context.error(node, "attribute kernel_shape contradicts the weights")
+    image = context.channels_last(node, x)
+    geometry = window_geometry(context, node, weights.values.shape[2:], shape[2:])
+    if rank == 1:
+        out, per_group, width = weights.values.shape
+        weights = weights.reshaped((out, per_group, 1, width))
+    kernel = context.add_parameter(f"{node.name}/weights", weights.transposed((0, 2, 3, 1)))
+    inputs = [image, kernel]
+    if node.has_input(2):
+        bias = context.parameter(node, 2, "the bias")
+        inputs.append(context.add_parameter(f"{node.name}/bias", bias))
+    attrs = Conv2DAttrs(geometry.strides, geometry.pads, geometry.dilations, node.integer("group", 1))
+    y = context.emit(node, "Conv2D", inputs, attrs)
+    context.bind(node.outputs[0], context.channels_first(node, y, len(shape)))
+
+
 CONV2D = OpSpec(
     name="Conv2D",
     attrs=Conv2DAttrs,
@@ -140,4 +171,5 @@ CONV2D = OpSpec(
     run_affine=_affine,
     run_fixed=_fixed,
     macs=_macs,
+    importers={"Conv": import_conv},
 )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..ir.types import Affine
 from ..numerics import choose_multipliers, clamp_bounds
-from .elementwise import ElementwiseAttrs, centred_operands, float_elementwise, infer_elementwise
+from .elementwise import ElementwiseAttrs, centred_operands, float_elementwise, import_binary, infer_elementwise
 from .spec import Invocation, OpSpec
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 class DivAttrs(ElementwiseAttrs):
@@ -44,6 +48,11 @@ def _affine(call: Invocation) -> list[np.ndarray]:
     return [np.clip(quotient + y.zero_point[0], low, high)]
 
 
+def import_div(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Div."""
+    import_binary(context, node, "Div", DivAttrs())
+
+
 DIV = OpSpec(
     name="Div",
     attrs=DivAttrs,
@@ -51,4 +60,5 @@ DIV = OpSpec(
     infer=infer_elementwise,
     run_float=float_elementwise(np.divide),
     run_affine=_affine,
+    importers={"Div": import_div},
 )

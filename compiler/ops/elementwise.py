@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from ..ir.types import Affine, TensorType
 from ..numerics import choose_multipliers, clamp_bounds
 from .activation import NONE, Activation
 from .spec import Invocation, Types, required
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 OPERAND_BITS = 21
 """Multipliers of an addition stay below 2**21, so that two 9-bit differences times them fit 32 bits."""
@@ -93,3 +97,21 @@ def sum_requantization(a: Affine, b: Affine, y: Affine, activation: Activation, 
     (left, right), shift = choose_multipliers(ratios, bits=OPERAND_BITS, max_shift=30)
     low, high = clamp_bounds(y, activation.low, activation.high)
     return SumRequantization(left, sign * right, shift, y.zero_point[0], low, high)
+
+
+def import_binary(context: ImportContext, node: OnnxNode, op: str, attrs: Attrs) -> None:
+    """A two-input ONNX operator; before opset 7 the second operand may be aligned at `axis`."""
+    a, b = context.tensor(node, 0), context.tensor(node, 1)
+    if node.opset < 7 and node.integer("broadcast", 0):
+        rank, shape = context.type(a).rank, context.type(b).shape
+        axis = node.integer("axis", rank - len(shape))
+        b = context.reshape(node, b, (*shape, *[1] * (rank - len(shape) - axis)), "broadcast")
+    context.result(node, op, [a, b], attrs)
+
+
+def import_chain(context: ImportContext, node: OnnxNode, op: str, attrs: Attrs) -> None:
+    """An n-ary ONNX operator as a chain of two-input nodes."""
+    total = context.tensor(node, 0)
+    for index in range(1, len(node.inputs)):
+        total = context.emit(node, op, [total, context.tensor(node, index)], attrs, suffix=str(index))
+    context.bind(node.outputs[0], total)

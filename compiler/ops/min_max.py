@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..numerics import cast_fixed
-from .elementwise import ElementwiseAttrs, aligned, centred_operands, float_elementwise, infer_elementwise
+from .elementwise import ElementwiseAttrs, aligned, centred_operands, float_elementwise, import_chain, infer_elementwise
 from .requantize import requantize_ratio
 from .spec import Invocation, OpSpec
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 class MinAttrs(ElementwiseAttrs):
@@ -48,6 +52,16 @@ def _fixed(pick: Pick) -> Callable[[Invocation], list[np.ndarray]]:
     return run
 
 
+def import_min(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Min."""
+    import_chain(context, node, "Min", MinAttrs())
+
+
+def import_max(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Max."""
+    import_chain(context, node, "Max", MaxAttrs())
+
+
 MIN = OpSpec(
     name="Min",
     attrs=MinAttrs,
@@ -56,6 +70,7 @@ MIN = OpSpec(
     run_float=float_elementwise(np.minimum),
     run_affine=_affine(np.minimum),
     run_fixed=_fixed(np.minimum),
+    importers={"Min": import_min},
 )
 
 MAX = OpSpec(
@@ -66,4 +81,5 @@ MAX = OpSpec(
     run_float=float_elementwise(np.maximum),
     run_affine=_affine(np.maximum),
     run_fixed=_fixed(np.maximum),
+    importers={"Max": import_max},
 )

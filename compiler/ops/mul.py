@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..ir.types import Affine
 from ..numerics import Requantization, cast_fixed, requantization
 from .activation import Activation
-from .elementwise import ElementwiseAttrs, aligned, centred_operands, float_elementwise, infer_elementwise
+from .elementwise import (
+    ElementwiseAttrs,
+    aligned,
+    centred_operands,
+    float_elementwise,
+    import_binary,
+    infer_elementwise,
+)
 from .spec import Invocation, OpSpec
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 class MulAttrs(ElementwiseAttrs):
@@ -33,6 +45,11 @@ def _fixed(call: Invocation) -> list[np.ndarray]:
     return [cast_fixed(a * b, call.fixed(0).frac + call.fixed(1).frac, call.fixed_out)]
 
 
+def import_mul(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Mul."""
+    import_binary(context, node, "Mul", MulAttrs())
+
+
 MUL = OpSpec(
     name="Mul",
     attrs=MulAttrs,
@@ -41,4 +58,5 @@ MUL = OpSpec(
     run_float=float_elementwise(np.multiply),
     run_affine=_affine,
     run_fixed=_fixed,
+    importers={"Mul": import_mul},
 )

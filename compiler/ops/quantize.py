@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..ir.graph import Attrs
-from ..ir.types import FLOAT32, ElementType, TensorType
+from ..ir.types import FLOAT32, Affine, ElementType, TensorType
 from ..numerics import dequantize, quantize
 from .spec import Invocation, OpSpec, Types, attrs_as, required
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,43 @@ def _dequantize(call: Invocation) -> list[np.ndarray]:
     return [dequantize(call.array(0), call.type(0).element, sample_axis=True).astype(np.float32)]
 
 
+def _element(context: ImportContext, node: OnnxNode) -> Affine:
+    """Affine type described by the scale and zero point inputs of a (De)QuantizeLinear node."""
+    scale = context.constant(node, 1, "the scale").astype(np.float64).reshape(-1)
+    zero: np.ndarray = np.zeros(1, np.uint8)
+    if node.has_input(2):
+        zero = context.constant(node, 2, "the zero point").reshape(-1)
+    if node.integer("block_size", 0):
+        raise context.error(node, "blocked quantization is not supported", hint="use per-tensor or per-axis scales")
+    if zero.dtype.kind not in "iu":
+        raise context.error(node, f"quantization to {zero.dtype} is not supported", hint="use int8 or uint8")
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        raise context.error(node, "scales must be positive and finite")
+    signed, width = zero.dtype.kind == "i", zero.dtype.itemsize * 8
+    if len(scale) == 1:
+        return Affine(signed, width, (float(scale[0]),), (int(zero[0]),))
+    rank = context.input_type(node, 0).rank
+    zeros = tuple(int(z) for z in np.broadcast_to(zero, scale.shape))
+    return Affine(signed, width, tuple(map(float, scale)), zeros, node.integer("axis", 1) % rank)
+
+
+def import_quantize_linear(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX QuantizeLinear."""
+    context.result(node, "Quantize", [context.tensor(node, 0)], QuantizeAttrs(_element(context, node)))
+
+
+def import_dequantize_linear(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX DequantizeLinear of an activation (of constants: see frontend/folding.py)."""
+    x = context.tensor(node, 0)
+    given = context.type(x).element
+    declared = _element(context, node)
+    if not isinstance(given, Affine):
+        raise context.error(node, "its input is not an integer tensor")
+    if given != declared and (given.scale, given.zero_point) != (declared.scale, declared.zero_point):
+        raise context.error(node, f"its parameters {declared} differ from those its input was made with, {given}")
+    context.result(node, "Dequantize", [x], DequantizeAttrs())
+
+
 QUANTIZE = OpSpec(
     name="Quantize",
     attrs=QuantizeAttrs,
@@ -48,6 +89,7 @@ QUANTIZE = OpSpec(
     run_float=_quantize,
     run_affine=_quantize,
     run_fixed=_quantize,
+    importers={"QuantizeLinear": import_quantize_linear},
 )
 
 DEQUANTIZE = OpSpec(
@@ -58,4 +100,5 @@ DEQUANTIZE = OpSpec(
     run_float=_dequantize,
     run_affine=_dequantize,
     run_fixed=_dequantize,
+    importers={"DequantizeLinear": import_dequantize_linear},
 )

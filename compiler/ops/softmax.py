@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +12,10 @@ from ..ir.graph import Attrs
 from ..ir.types import Affine, TensorType
 from .softmax_fixed import softmax_fixed
 from .spec import Invocation, OpSpec, Types, attrs_as, required
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
+
 
 EXP_ONE = 65535
 """The table's value of exp(0): 16 bits, so that sums of up to 65,536 entries fit 32 bits."""
@@ -68,6 +74,22 @@ def _fixed(call: Invocation) -> list[np.ndarray]:
     return [softmax_fixed(call.array(0), axis, call.fixed(0), call.fixed_out)]
 
 
+def import_softmax(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Softmax: one axis from opset 13; before, all axes from `axis` on flattened to one."""
+    x = context.tensor(node, 0)
+    shape = context.type(x).shape
+    axis = node.integer("axis", -1 if node.opset >= 13 else 1)
+    if not -len(shape) <= axis < len(shape):
+        raise context.error(node, f"axis {axis} is outside a tensor of rank {len(shape)}")
+    axis %= len(shape)
+    if node.opset >= 13 or math.prod(shape[axis + 1 :]) == 1:
+        context.result(node, "Softmax", [x], SoftmaxAttrs(axis))
+        return
+    flat = context.reshape(node, x, (math.prod(shape[:axis]), math.prod(shape[axis:])), "flatten")
+    y = context.emit(node, "Softmax", [flat], SoftmaxAttrs(1))
+    context.bind(node.outputs[0], context.reshape(node, y, shape, "unflatten"))
+
+
 SOFTMAX = OpSpec(
     name="Softmax",
     attrs=SoftmaxAttrs,
@@ -80,4 +102,5 @@ SOFTMAX = OpSpec(
     run_float=_float,
     run_affine=_affine,
     run_fixed=_fixed,
+    importers={"Softmax": import_softmax},
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..numerics import cast_fixed
@@ -10,10 +12,14 @@ from .elementwise import (
     aligned,
     centred_operands,
     float_elementwise,
+    import_binary,
     infer_elementwise,
     sum_requantization,
 )
 from .spec import Invocation, OpSpec
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 class SubAttrs(ElementwiseAttrs):
@@ -35,6 +41,11 @@ def _fixed(call: Invocation) -> list[np.ndarray]:
     return [cast_fixed(total, frac, call.fixed_out)]
 
 
+def import_sub(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Sub."""
+    import_binary(context, node, "Sub", SubAttrs())
+
+
 SUB = OpSpec(
     name="Sub",
     attrs=SubAttrs,
@@ -43,4 +54,5 @@ SUB = OpSpec(
     run_float=float_elementwise(np.subtract),
     run_affine=_affine,
     run_fixed=_fixed,
+    importers={"Sub": import_sub},
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..ir.graph import Attrs
 from ..ir.types import TensorType
 from .spec import Invocation, OpSpec, Types, attrs_as, required
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,14 @@ def _run(call: Invocation) -> list[np.ndarray]:
     return [call.array(0).transpose(0, *(axis + 1 for axis in call.attrs(TransposeAttrs).perm))]
 
 
+def import_transpose(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Transpose; without `perm` the axes are reversed."""
+    x = context.tensor(node, 0)
+    rank = context.type(x).rank
+    perm = node.integer_list("perm") or list(range(rank))[::-1]
+    context.bind(node.outputs[0], context.transpose(node, x, [axis % rank for axis in perm], ""))
+
+
 TRANSPOSE = OpSpec(
     name="Transpose",
     attrs=TransposeAttrs,
@@ -37,4 +49,5 @@ TRANSPOSE = OpSpec(
     infer=_infer,
     run_float=_run,
     moves_only=True,
+    importers={"Transpose": import_transpose},
 )
