@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+
 from boardfit.backends.mcu.emulator import Measurement, Program, measure
 from boardfit.backends.mcu.machines import MACHINES, Machine
 

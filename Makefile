@@ -1,0 +1,62 @@
+# Everything a developer does. Every target sets itself up: .venv in this checkout, and the cross compiler and the
+# emulator from the system's packages where they are missing.
+#
+#   make demo     compile the digits network for two boards, run both, verify every byte, show the table
+#   make test     all tests
+#   make fast     the tests without emulator, C simulation and corpus
+#   make check    types, lint, format, fast tests
+#   make format   repair format and what ruff can repair
+#   make bench    all benchmarks (make bench-foundation: one of them); results in benchmarks/results/
+#
+#   make PYTHON=python3.12 ...   another interpreter for .venv (3.10 to 3.13)
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= 2
+
+.DEFAULT_GOAL := test
+.PHONY: typings-tree demo test fast check format bench bench-foundation tools clean
+
+$(READY): pyproject.toml .ci/set-up
+	@PYTHON="$(PYTHON)" bash .ci/set-up python $(VENV)
+	@touch $@
+
+tools:
+	@bash .ci/set-up tools
+
+demo: $(READY) tools
+	$(BIN)/python -m benchmarks.demo
+
+test: $(READY) tools
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+fast: $(READY)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+
+check: $(READY) typings-tree
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p boardfit
+	$(BIN)/mypy tests benchmarks examples
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+
+# The installed package as one tree of links, which type checkers can follow: boardfit.backends is not in compiler/.
+typings-tree:
+	@rm -rf .typings && mkdir -p .typings/boardfit
+	@ln -s $(CURDIR)/compiler/[!_]* $(CURDIR)/compiler/__init__.py .typings/boardfit/
+	@ln -s $(CURDIR)/backends $(CURDIR)/templates $(CURDIR)/boards .typings/boardfit/
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bench-foundation
+
+bench-foundation: $(READY) tools
+	$(BIN)/python -m benchmarks.foundation
+
+clean:
+	rm -rf $(VENV) .typings build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
