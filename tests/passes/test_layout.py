@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from boardfit.interp import run
 from boardfit.ir import Graph, GraphEditor, Source, TensorType
 from boardfit.ops.activation import RELU
@@ -24,8 +27,6 @@ from boardfit.ops.transpose import TransposeAttrs
 from boardfit.passes.fold_scale import FoldScale
 from boardfit.passes.fuse_activation import FuseActivation
 from boardfit.passes.layout import CanonicalLayout
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SOURCE = Source("test.onnx", "node", "Test")
 TO_LAST = TransposeAttrs((0, 2, 3, 1))
