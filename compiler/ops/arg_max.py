@@ -48,4 +48,5 @@ ARG_MAX = OpSpec(
     run_float=_run,
     run_affine=_run,
     run_fixed=_run,
+    crosses=True,
 )

@@ -89,6 +89,7 @@ QUANTIZE = OpSpec(
     run_float=_quantize,
     run_affine=_quantize,
     run_fixed=_quantize,
+    crosses=True,
     importers={"QuantizeLinear": import_quantize_linear},
 )
 
@@ -100,5 +101,6 @@ DEQUANTIZE = OpSpec(
     run_float=_dequantize,
     run_affine=_dequantize,
     run_fixed=_dequantize,
+    crosses=True,
     importers={"DequantizeLinear": import_dequantize_linear},
 )

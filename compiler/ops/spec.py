@@ -134,6 +134,7 @@ class OpSpec:
         macs: multiply-accumulates of one inference.
         moves_only: values pass unchanged (Reshape, Concat, MaxPool ...): inputs and output share one element type,
             and `run_affine`/`run_fixed` default to `run_float` on raw integers.
+        crosses: input and output may be of different families (Quantize, Dequantize, ArgMax).
     """
 
     name: str
@@ -146,6 +147,7 @@ class OpSpec:
     importers: Mapping[str, Importer] = field(default_factory=dict)
     macs: Callable[[Node, Graph], int] = _no_macs
     moves_only: bool = False
+    crosses: bool = False
 
     def check(self, node: Node, inputs: Types, outputs: Sequence[TensorType]) -> None:
         """Element types must be ones the op can run.
@@ -159,7 +161,10 @@ class OpSpec:
         """The run function for the element types of a node."""
         elements = [t.element for t in (*[i for i in inputs if i is not None][:1], *outputs[:1])]
         run: Run | None
-        if all(isinstance(e, Float32) for e in elements):
+        families = {type(e) for e in elements}
+        if len(families) > 1 and not self.crosses:
+            run = None
+        elif all(isinstance(e, Float32) for e in elements):
             run = self.run_float
         elif any(isinstance(e, FixedPoint) for e in elements):
             run = self.run_fixed or (self.run_float if self.moves_only else None)

@@ -101,5 +101,5 @@ def test_verifier_checks_integer_constants() -> None:
 
 def test_affine_rejects_nonsense() -> None:
     for scale, zero, axis in (((0.0,), (0,), None), ((1.0, 2.0), (0, 0), None), ((1.0,), (), None)):
-        with pytest.raises(ValueError, match="scale|parameters"):
+        with pytest.raises(ValueError, match=r"scale|parameters"):
             Affine(True, 8, scale, zero, axis)
