@@ -1,0 +1,28 @@
+"""Resources, latency and interval of an hls4ml design before any vendor tool is started (model: docs/estimates.md)."""
+
+from .description import DesignDescription, LayerDescription, WeightStatistics
+from .estimate_types import Figure, FpgaEstimate, LayerEstimate, Stage
+from .model import estimate
+from .precision import Precision, parse_precision
+from .reuse import legal_reuse_factors, nearest_reuse_factor
+from .table import TableResult, TableRow, predict_rows, predict_table, write_table
+
+__all__ = [
+    "DesignDescription",
+    "Figure",
+    "FpgaEstimate",
+    "LayerDescription",
+    "LayerEstimate",
+    "Precision",
+    "Stage",
+    "TableResult",
+    "TableRow",
+    "WeightStatistics",
+    "estimate",
+    "legal_reuse_factors",
+    "nearest_reuse_factor",
+    "parse_precision",
+    "predict_rows",
+    "predict_table",
+    "write_table",
+]

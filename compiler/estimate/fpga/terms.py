@@ -1,0 +1,209 @@
+"""What a layer is built of: amounts of adder bits, multiplexer bits, registers and memory, named and additive.
+
+A term is a physical amount (bits of adders, of registers, ...). The fitted coefficient of a term says how many LUTs
+or flip-flops one unit of it costs, in the HLS report and after synthesis. All amounts and coefficients are >= 0,
+so more products, more bits or less reuse never cost less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .coefficients import Coefficients
+from .description import MATRIX_KINDS, TABLE_KINDS, DesignDescription, LayerDescription
+from .memory import bram18_blocks, fifo_blocks, weight_blocks, weight_blocks_synthesised
+from .multipliers import Multipliers
+from .timing import Timing
+
+Terms = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """Terms of LUT and FF, RAMB18 by purpose (HLS report, after synthesis), DSP slices of one layer."""
+
+    lut: Terms
+    ff: Terms
+    bram: Terms
+    bram_synthesised: Terms
+    dsp: float
+
+
+def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coefficients) -> Ingredients:
+    """Dense and convolution: the matrix product, plus line buffer and window where an image streams in."""
+    inputs, accum = layer.input_precision.width, layer.accum_precision.width
+    stream = layer.io_type == "io_stream"
+    lut: dict[str, float] = {"control": 1.0}
+    ff: dict[str, float] = {"control": 1.0}
+    bram: dict[str, float] = {}
+    kept: dict[str, float] = {}
+    if m.unrolled:
+        lut["accumulate"] = m.nonzero * accum
+        lut["shift_add"] = m.adder_digits * inputs
+        ff["pipeline"] = m.nonzero * accum * min(timing.depth, 6)
+        if m.shared:
+            lut["share"] = m.demand * inputs
+            ff["hold_products"] = m.nonzero * accum
+    else:
+        per_output = layer.reuse_factor / max(1, layer.n_in)
+        lut["accumulate_shared"] = m.instances * accum
+        lut["select_input"] = layer.n_in * inputs
+        lut["outputs"] = layer.n_out * accum
+        if per_output > 2:
+            lut["scatter"] = m.instances * layer.n_out * accum
+            lut["index"] = 1.0
+        elif per_output < 1 and m.instances > layer.n_out:
+            lut["gather"] = m.instances * inputs
+        lut["fabric_multiply"] = m.fabric * layer.weight_precision.width * inputs
+        ff["accumulate_shared"] = m.instances * accum
+        ff["outputs"] = layer.n_out * accum
+        if stream:
+            ff["hold_inputs"] = layer.n_in * inputs
+        width = math.ceil(layer.products / layer.reuse_factor) * layer.weight_precision.width
+        bram["weights"] = weight_blocks(layer.reuse_factor, width, c.scalar("rom_bits"))
+        if per_output > 2 and layer.reuse_factor >= c.scalar("rom_index_depth"):
+            bram["index"] = 1
+        if bram["weights"]:
+            kept["weights"] = weight_blocks_synthesised(layer.reuse_factor, width, c.scalar("rom_depth_synthesis"))
+    if stream and layer.kind in ("conv", "depthwise"):
+        _window(layer, lut, ff)
+    if stream:
+        lut["stream_words"] = layer.input_pack * inputs + layer.n_out * layer.result_precision.width
+    return Ingredients(lut, ff, bram, kept, m.dsp)
+
+
+def _window(layer: LayerDescription, lut: dict[str, float], ff: dict[str, float]) -> None:
+    """Line buffer (shift registers of LUTs, 32 bits each) and kernel window (flip-flops) of a streamed image."""
+    bits = layer.channels_in * layer.input_precision.width
+    lut["line_buffer"] = max(0, layer.kernel_height - 1) * math.ceil(layer.width_in / 32) * bits
+    ff["window"] = layer.kernel_height * layer.kernel_width * bits
+    lut["window"] = layer.kernel_height * layer.kernel_width * bits
+
+
+def _elementwise(layer: LayerDescription, timing: Timing) -> Ingredients:
+    """Activation, scale, copy: lanes work side by side; a stream has as many lanes as a word has elements."""
+    stream = layer.io_type == "io_stream"
+    lanes = layer.input_pack if stream else layer.n_in
+    inputs, results = layer.input_precision.width, layer.result_precision.width
+    lut: dict[str, float] = {}
+    ff: dict[str, float] = {}
+    bram: dict[str, float] = {}
+    dsp = 0.0
+    if stream:
+        lut["stream_control"] = 1.0
+        ff["stream_control"] = 1.0
+        lut["stream_lanes"] = lanes * results
+    rounding = layer.result_precision.rounds or layer.result_precision.saturates
+    if layer.kind in ("relu", "leaky_relu"):
+        lut["compare"] = lanes * min(inputs, results)
+        if rounding:
+            lut["round_saturate"] = lanes * inputs
+        if layer.kind == "leaky_relu":
+            dsp = float(lanes)
+    elif layer.kind == "linear":
+        lut["round_saturate" if rounding else "wires"] = lanes * results
+    elif layer.kind in TABLE_KINDS:
+        lut["table_index"] = lanes * inputs
+        bram["tables"] = math.ceil(lanes / 2) * weight_blocks(layer.table_size, layer.table_bits, 1024)
+    elif layer.kind == "normalize":
+        lut["scale"] = lanes * (inputs + results)
+        wide = inputs + layer.weight_precision.width >= 22
+        powers = layer.weights.powers_of_two if layer.weights else 0.0
+        scales = max(0.0, (layer.products or lanes) - powers)
+        dsp = math.ceil(min(lanes, scales) / layer.reuse_factor) if wide else 0.0
+    elif layer.kind in ("merge", "concat", "clone", "transpose", "resize", "pad"):
+        lut["wires" if layer.kind != "merge" else "scale"] = lanes * results
+    ff["pipeline_lanes"] = lanes * results * timing.depth
+    return Ingredients(lut, ff, bram, bram, dsp)
+
+
+def _softmax(layer: LayerDescription, timing: Timing, c: Coefficients) -> Ingredients:
+    """Exponential tables (two read ports each), one inversion table, one product per element."""
+    stream = layer.io_type == "io_stream"
+    lanes = layer.input_pack if stream else layer.n_in
+    if layer.implementation == "argmax":
+        return Ingredients(
+            {"softmax_compare": lanes * layer.input_precision.width, "stream_control": 1.0}, {}, {}, {}, 0.0
+        )
+    table = weight_blocks(layer.table_size, layer.table_bits, 1024)
+    copies = 1 if stream else math.ceil(lanes / 2)
+    lut = {"softmax_lanes": lanes * layer.input_precision.width, "softmax_control": 1.0}
+    if layer.implementation not in ("latency", "legacy"):
+        lut["softmax_compare"] = lanes * layer.input_precision.width * max(1.0, math.log2(max(2, lanes)))
+    ff = {"softmax_lanes": lanes * layer.table_bits * max(1, min(timing.depth, 12))}
+    no_dsp = layer.multiplier == "fabric"
+    if no_dsp:
+        lut["fabric_multiply"] = lanes * layer.table_bits * layer.table_bits
+    slices = 0.0 if no_dsp else float(1 if stream and layer.reuse_factor > 1 else lanes)
+    tables = {"tables": float((copies + 1) * table)}
+    return Ingredients(lut, ff, tables, tables, slices)
+
+
+def _pool(layer: LayerDescription) -> Ingredients:
+    """Window in registers, comparators or adders over it; io_parallel unrolls every window."""
+    bits = layer.channels_in * layer.input_precision.width
+    window = max(1, layer.kernel_height * layer.kernel_width)
+    if layer.io_type != "io_stream":
+        reach = layer.positions_out * window if layer.kind == "pool" else layer.positions_in
+        return Ingredients({"pool_unrolled": reach * bits}, {"pool_unrolled": reach * bits}, {}, {}, 0.0)
+    if layer.kind == "global_pool":
+        return Ingredients({"stream_control": 1.0, "pool_window": 2.0 * bits}, {"window": 2.0 * bits}, {}, {}, 0.0)
+    lut: dict[str, float] = {"pool_window": window * bits, "stream_control": 1.0}
+    ff: dict[str, float] = {"stream_control": 1.0}
+    _window(layer, lut, ff)
+    lut.pop("window")
+    ff["pool_window"] = ff.pop("window")
+    return Ingredients(lut, ff, {}, {}, 0.0)
+
+
+def layer_ingredients(
+    layer: LayerDescription, multipliers: Multipliers | None, timing: Timing, coefficients: Coefficients
+) -> Ingredients:
+    """What one layer is built of."""
+    if layer.kind in MATRIX_KINDS and multipliers is not None:
+        return _matrix(layer, multipliers, timing, coefficients)
+    if layer.kind == "softmax":
+        return _softmax(layer, timing, coefficients)
+    if layer.kind in ("pool", "global_pool"):
+        return _pool(layer)
+    if layer.kind == "none":
+        return Ingredients({}, {}, {}, {}, 0.0)
+    return _elementwise(layer, timing)
+
+
+def connection_ingredients(design: DesignDescription, coefficients: Coefficients) -> Ingredients:
+    """FIFOs between streaming layers (one per element in Vivado HLS, one per word in Vitis HLS), or the registers
+    between layers of one pipelined function."""
+    layers = [layer for layer in design.layers if layer.kind != "none"]
+    if len(layers) < 2:
+        return Ingredients({}, {}, {}, {}, 0.0)
+    if design.io_type != "io_stream":
+        dataflow = any(layer.strategy in ("resource", "compressed") for layer in layers)
+        if dataflow:
+            count = float(sum(layer.n_out for layer in layers[:-1]))
+            return Ingredients({"fifo_count": count}, {"fifo_count": count}, {}, {}, 0.0)
+        bits = float(sum(layer.n_out * layer.result_precision.width for layer in layers[:-1]))
+        first = layers[0].n_in * layers[0].input_precision.width
+        return Ingredients({}, {"layer_registers": bits + first}, {}, {}, 0.0)
+    packed = "vitis" in design.tool.lower()
+    count = width_total = blocks = kept = 0.0
+    for layer in layers[:-1]:
+        depth = layer.positions_out if layer.kind in (*MATRIX_KINDS, "pool", "pad", "resize") else layer.positions_in
+        if layer.kind in ("dense", "global_pool"):
+            depth = 1
+        lanes = max(1, layer.output_pack)
+        words = 1 if packed else lanes
+        width = layer.result_precision.width * lanes // words
+        blocks += words * fifo_blocks(depth, width, coefficients.scalar("fifo_register_depth"))
+        kept += words * bram18_blocks(depth, width) if depth * width > coefficients.scalar("fifo_bits_synthesis") else 0
+        count += words
+        width_total += lanes * layer.result_precision.width
+    return Ingredients(
+        {"fifo_count": count, "fifo_bits": width_total},
+        {"fifo_count": count},
+        {"fifos": blocks},
+        {"fifos": kept},
+        0.0,
+    )

@@ -1,0 +1,168 @@
+"""Latency and initiation interval of each layer, from how the hls4ml 1.3.0 templates are scheduled.
+
+Every rule below is read off the loops and pragmas of nnet_utils (PIPELINE II = reuse_factor, one loop per pixel,
+one read per stream word); only the delays in ns per adder and multiplier, and the loop tails, are fitted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .coefficients import Coefficients
+from .description import MATRIX_KINDS, TABLE_KINDS, DesignDescription, LayerDescription
+from .device import Device
+from .multipliers import Multipliers
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Cycles from first input to last output, cycles between inputs, pipeline depth of one evaluation.
+
+    `rewind`: the layer is one pipelined loop that restarts without a gap (Resource), so its interval holds under
+    DATAFLOW; other functions take one cycle more there.
+    """
+
+    latency: int
+    interval: int
+    depth: int
+    rewind: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Usable nanoseconds per cycle and the logic delays of the device family in ns."""
+
+    usable_ns: float
+    add_ns: float
+    multiply_ns: float
+
+
+def make_clock(design: DesignDescription, device: Device, coefficients: Coefficients) -> Clock:
+    """Clock period less the tool's uncertainty (12.5 % in Vivado HLS, 27 % in Vitis HLS) and the family's delays."""
+    vitis = "vitis" in design.tool.lower()
+    uncertainty = coefficients.scalar("uncertainty_vitis" if vitis else "uncertainty_vivado")
+    return Clock(
+        usable_ns=max(0.5, design.clock_ns * (1 - uncertainty)),
+        add_ns=coefficients.scalar(f"add_ns_{device.family}"),
+        multiply_ns=coefficients.scalar(f"multiply_ns_{device.family}"),
+    )
+
+
+def tree_depth(layer: LayerDescription, multipliers: Multipliers, clock: Clock) -> int:
+    """Register stages of multiply plus adder tree: logic levels times delay, cut at the usable period."""
+    inputs = max(1.0, multipliers.nonzero / max(1, layer.n_out))
+    levels = math.ceil(math.log2(inputs)) if inputs > 1 else 0
+    if not multipliers.unrolled:
+        levels = max(1, math.ceil(math.log2(max(1.0, multipliers.instances / max(1, layer.n_out)))))
+    extra = multipliers.adder_digits / max(1.0, multipliers.nonzero)
+    delay = levels * clock.add_ns + (clock.multiply_ns if multipliers.dsp else min(1.0, extra) * clock.add_ns)
+    depth = int(delay / clock.usable_ns)
+    return max(1, depth) if multipliers.dsp else depth
+
+
+def _evaluation(layer: LayerDescription, multipliers: Multipliers, depth: int) -> tuple[int, int]:
+    """(latency, interval) of one matrix product whose inputs are all present."""
+    reuse = layer.reuse_factor
+    if not multipliers.unrolled:
+        return reuse + 2, reuse
+    if not multipliers.shared:
+        return depth, max(1, min(reuse, depth + 1))
+    rounds = math.ceil(multipliers.demand / multipliers.instances)
+    latency = rounds - 1 + min(3, 1 + depth // 2)
+    return latency, max(1, min(reuse, latency + 1))
+
+
+def _matrix_timing(layer: LayerDescription, multipliers: Multipliers, clock: Clock, device: Device) -> Timing:
+    depth = tree_depth(layer, multipliers, clock)
+    latency, interval = _evaluation(layer, multipliers, depth)
+    seven = 2 if device.family == "7series" else 0
+    if layer.kind == "dense":
+        if layer.io_type != "io_stream":
+            return Timing(latency, interval, depth, rewind=not multipliers.unrolled)
+        reads = math.ceil(layer.n_in / max(1, layer.input_pack))
+        total = (reads if reads > 1 else 0) + latency + 1 + (2 if reads > 1 else 0)
+        if not multipliers.unrolled:
+            total += seven
+        return Timing(total, total, depth)
+    if layer.io_type != "io_stream":
+        # One loop over partitions of the output positions, pipelined with the reuse factor as interval.
+        steps = layer.partitions if layer.partitions and layer.partitions > 1 else layer.positions_out
+        per_step = layer.reuse_factor if multipliers.unrolled else layer.reuse_factor + 5 + depth
+        total = steps * per_step + depth + 2
+        return Timing(total, total, depth)
+    positions = layer.positions_in
+    if not multipliers.unrolled:
+        total = positions * (layer.reuse_factor + 4 + depth + seven // 2) + 1
+    elif layer.reuse_factor == 1 or not multipliers.shared:
+        total = positions * max(1, interval) + 3 + 2 * depth
+    else:
+        rounds = math.ceil(multipliers.demand / multipliers.instances)
+        total = positions * min(layer.reuse_factor, rounds + 1 + depth) + 2
+    return Timing(total, total, depth)
+
+
+def _softmax_timing(layer: LayerDescription, clock: Clock) -> Timing:
+    """Look-up, adder tree, inversion, product; the stable form adds a maximum tree in front."""
+    levels = math.ceil(math.log2(max(2, layer.input_pack if layer.io_type == "io_stream" else layer.n_in)))
+    trees = 1 if layer.implementation == "latency" else 2
+    delay = trees * levels * clock.add_ns + 2 * clock.multiply_ns
+    depth = 1 + max(1, int(delay / clock.usable_ns))
+    beats = max(1, layer.positions_in)
+    if layer.io_type == "io_stream":
+        total = depth + 2 if beats == 1 else beats * (depth + 2)
+        return Timing(total, total, depth)
+    return Timing(depth, 1, depth)
+
+
+def layer_timing(layer: LayerDescription, multipliers: Multipliers | None, clock: Clock, device: Device) -> Timing:
+    """Timing of one layer; `multipliers` for dense and convolution layers."""
+    if layer.kind in MATRIX_KINDS and multipliers is not None:
+        return _matrix_timing(layer, multipliers, clock, device)
+    if layer.kind == "softmax":
+        return _softmax_timing(layer, clock)
+    if layer.kind == "none":
+        return Timing(0, 1, 0)
+    busy = int(2.2 * clock.add_ns / clock.usable_ns)
+    if layer.kind in TABLE_KINDS:
+        busy = 1 + int(clock.multiply_ns / clock.usable_ns)
+    elif layer.kind in ("normalize", "leaky_relu"):
+        busy = int((clock.multiply_ns + clock.add_ns) / clock.usable_ns)
+    if layer.io_type != "io_stream":
+        if layer.kind in ("pool", "global_pool"):
+            window = max(1, layer.kernel_height * layer.kernel_width)
+            if layer.kind == "global_pool":
+                window = layer.positions_in
+            busy = int(math.ceil(math.log2(window + 1)) * clock.add_ns / clock.usable_ns)
+        return Timing(busy, 1, busy)
+    beats = layer.positions_out if layer.kind in ("pad", "resize") else layer.positions_in
+    if beats == 1:
+        return Timing(busy, 1, busy)
+    tail = {"pool": 4, "global_pool": 4, "pad": 3, "linear": 2}.get(layer.kind, 3)
+    total = beats + tail + (0 if layer.kind in ("pool", "pad", "global_pool") else busy)
+    return Timing(total, total, busy)
+
+
+def design_timing(design: DesignDescription, timings: tuple[Timing, ...]) -> tuple[int, int]:
+    """(latency, interval) of the whole project.
+
+    io_stream and any Resource layer make hls4ml choose DATAFLOW: layers run as processes, the slowest sets the
+    interval (one cycle more where it does not rewind). Otherwise the top function is one pipeline.
+    """
+    active = [(layer, t) for layer, t in zip(design.layers, timings, strict=True) if layer.kind != "none"]
+    if not active:
+        return 0, 1
+    if design.io_type == "io_stream":
+        slowest = max(t.latency for _, t in active)
+        fill = sum(t.latency / layer.positions_in for layer, t in active) - slowest / max(
+            layer.positions_in for layer, t in active if t.latency == slowest
+        )
+        latency = slowest + int(max(0.0, fill))
+        return latency, max(t.interval + (0 if t.interval == 1 else 1) for _, t in active)
+    dataflow = any(layer.strategy in ("resource", "compressed") for layer, _ in active)
+    total = sum(t.latency for _, t in active)
+    if dataflow:
+        overhead = max(0, len(active) - 1)
+        interval = max(t.interval if t.rewind or t.latency == 0 else t.latency + 1 for _, t in active)
+        return total + overhead, max(1, interval)
+    return total + round(0.6 * len(active)), max(t.interval for _, t in active)
