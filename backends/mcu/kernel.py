@@ -1,0 +1,279 @@
+"""What a kernel variant is: a way to compute one node in C, with its data layout and its predicted cost.
+
+A variant is one file in `kernels/`: it says which op it computes, what it needs of the instruction set, whether it
+can do a given node, and how the node becomes calls of C functions on tables laid out at compile time. The functions
+are templates in `templates/mcu/kernels/`, emitted once however many layers call them; `plan.py` picks the variant of
+every layer by predicted cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from boardfit.errors import InternalError, ModelError
+from boardfit.ir import Affine, Attrs, Graph, Node, TensorType
+from boardfit.ops.spec import as_affine, attrs_as
+
+from .storage import Storage, dtype_storage, storage_of
+
+A = TypeVar("A", bound=Attrs)
+Value = str | int | bool | tuple[int, ...] | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A node for which a kernel is wanted, and the instruction set it will run on."""
+
+    node: Node
+    graph: Graph
+    features: frozenset[str]
+
+    def attrs(self, kind: type[A]) -> A:
+        """The node's attributes, which must be of class `kind`."""
+        return attrs_as(self.node.attrs, kind)
+
+    def has(self, index: int) -> bool:
+        """Whether an optional input is present."""
+        return index < len(self.node.inputs) and self.node.inputs[index] != ""
+
+    def x(self, index: int = 0) -> TensorType:
+        """Type of an input."""
+        return self.graph.types[self.node.inputs[index]]
+
+    @property
+    def y(self) -> TensorType:
+        """Type of the first output."""
+        return self.graph.types[self.node.outputs[0]]
+
+    def x_affine(self, index: int = 0) -> Affine:
+        """Affine element type of an input."""
+        return as_affine(self.x(index).element)
+
+    @property
+    def y_affine(self) -> Affine:
+        """Affine element type of the first output."""
+        return as_affine(self.y.element)
+
+    def x_storage(self, index: int = 0) -> Storage:
+        """C type of an input."""
+        return storage_of(self.x(index).element)
+
+    @property
+    def y_storage(self) -> Storage:
+        """C type of the first output."""
+        return storage_of(self.y.element)
+
+    def constant(self, index: int) -> np.ndarray | None:
+        """Values of a constant input; None if it is absent or computed."""
+        return self.graph.constant(self.node.inputs[index]) if self.has(index) else None
+
+    def required_constant(self, index: int) -> np.ndarray:
+        """Values of an input that must be constant (`refuse` has checked it)."""
+        found = self.constant(index)
+        if found is None:
+            raise InternalError(f"'{self.node.name}': input {index} is not constant")
+        return found
+
+    def error(self, problem: str, hint: str | None = None) -> ModelError:
+        """An error about this node, in the words of the ONNX file."""
+        source = self.node.source
+        return ModelError(problem, file=source.model, node=source.node, op_type=source.op_type, hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A C function (with the types it needs) made from a template.
+
+    Attributes:
+        name: what the function is called in C; equal names must mean equal text.
+        template: path below `templates/mcu/kernels/`.
+        context: further template variables; numbers are formatted here, not in the template. `name` is given too.
+        requires: functions or types that must be emitted before it.
+        code_bytes: predicted machine code; None looks `size_key` up in the measured table.
+        size_key: name in the measured table; '' is `name`.
+        stack_bytes: predicted stack of a call, callees included; None looks it up too.
+        headers: system headers it needs, such as 'arm_acle.h'.
+    """
+
+    name: str
+    template: str
+    context: Mapping[str, Value] = field(default_factory=dict)
+    requires: tuple[Function, ...] = ()
+    code_bytes: int | None = None
+    size_key: str = ""
+    stack_bytes: int | None = None
+    headers: tuple[str, ...] = ()
+
+    def closure(self) -> tuple[Function, ...]:
+        """This function and all it requires, in the order of emission."""
+        found: dict[str, Function] = {}
+        for needed in self.requires:
+            found.update((function.name, function) for function in needed.closure())
+        found[self.name] = self
+        return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A constant array in flash that belongs to one layer; its C type is the array's dtype.
+
+    `parameter` tells weights and biases (the model's own numbers) from what a kernel adds (index tables).
+    """
+
+    stem: str
+    values: np.ndarray
+    comment: str = ""
+    parameter: bool = True
+
+    @property
+    def storage(self) -> Storage:
+        """C type of the entries."""
+        return dtype_storage(self.values.dtype)
+
+    @property
+    def bytes(self) -> int:
+        """Size in flash."""
+        return int(self.values.nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A constant struct in flash: geometry and requantization of one layer.
+
+    `fields` are (member, C initialiser) in the order of the struct's declaration; `bytes` is the struct's size.
+    """
+
+    stem: str
+    c_type: str
+    fields: tuple[tuple[str, str], ...]
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Argument: pointer to the node's input of that index (`offset` elements further)."""
+
+    index: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Argument: pointer to the node's output (`offset` elements further)."""
+
+    index: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Argument: pointer into the layer's scratch memory."""
+
+    c_type: str = "void"
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """Argument: a table (pointer to its first entry, `offset` entries further) or a record (its address)."""
+
+    stem: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """Argument: C text."""
+
+    text: str
+
+
+Argument = Input | Output | Scratch | Const | Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a C function in the run function."""
+
+    function: Function
+    arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A node in C.
+
+    Attributes:
+        calls: in order; none for a node that is only another view of its input.
+        tables, records: constants in flash, named by their stems.
+        scratch_bytes: memory that only this layer needs while it runs.
+        scratch_alignment: of the scratch memory.
+        in_place: indices of inputs the first output may overwrite: every element is read before or when the
+            element at the same address is written. The planner uses it only for an input that is not read later.
+        alias: index of the input whose memory *is* the output (a reshape), or None.
+        instructions: predicted instructions of one execution on the portable or tuned core.
+        note: a few words for the comment in the generated code, such as the tile.
+    """
+
+    calls: tuple[Call, ...]
+    tables: tuple[Table, ...] = ()
+    records: tuple[Record, ...] = ()
+    scratch_bytes: int = 0
+    scratch_alignment: int = 4
+    in_place: tuple[int, ...] = ()
+    alias: int | None = None
+    instructions: int = 0
+    note: str = ""
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """All functions needed, each once, in the order of emission."""
+        found: dict[str, Function] = {}
+        for call in self.calls:
+            found.update((function.name, function) for function in call.function.closure())
+        return tuple(found.values())
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights, biases and multipliers."""
+        return sum(table.bytes for table in self.tables if table.parameter)
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of all tables and records."""
+        return sum(table.bytes for table in self.tables) + sum(record.bytes for record in self.records)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A variant.
+
+    Attributes:
+        name: of the variant, such as 'conv2d/patch'; shown in reports and comments.
+        op: op it computes.
+        needs: instruction-set features without which it cannot run (`boardfit.target.FEATURES`).
+        refuse: why it cannot do a node, as a fragment, or None if it can.
+        lower: the node in C; called only where `refuse` gave None.
+    """
+
+    name: str
+    op: str
+    refuse: Callable[[Site], str | None]
+    lower: Callable[[Site], Lowered]
+    needs: frozenset[str] = frozenset()
+
+    def reason_against(self, site: Site) -> str | None:
+        """Why this variant is out for a site, or None."""
+        missing = sorted(self.needs - site.features)
+        if missing:
+            return f"the core has no {', '.join(missing)}"
+        return self.refuse(site)
+
+
+def always(site: Site) -> str | None:
+    """`refuse` of a kernel that can do every node of its op."""
+    return None

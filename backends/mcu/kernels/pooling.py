@@ -1,0 +1,131 @@
+"""Maximum and average pooling in portable C."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from boardfit.numerics import Requantization
+from boardfit.ops.average_pool2d import AveragePool2DAttrs, average_multipliers
+from boardfit.ops.max_pool2d import MaxPool2DAttrs
+from boardfit.ops.pooling import PoolAttrs
+
+from ..kernel import Argument, Call, Const, Function, Input, Kernel, Lowered, Output, Record, Site, Table
+from .common import (
+    CLIP,
+    REQUANTIZATION_BYTES,
+    affine_refusal,
+    initialisers,
+    requantization_literal,
+    requantizer,
+    suffix,
+)
+
+MAX_SHAPE_BYTES = 13 * 4
+AVERAGE_SHAPE_BYTES = 19 * 4 + REQUANTIZATION_BYTES
+
+
+def _windows_outside(attrs: PoolAttrs, site: Site) -> bool:
+    """Whether some window covers no pixel at all."""
+    for axis in (0, 1):
+        size = site.x().shape[1 + axis]
+        for position in range(site.y.shape[1 + axis]):
+            start = position * attrs.strides[axis] - attrs.pads[axis]
+            taps = range(start, start + attrs.kernel[axis] * attrs.dilations[axis], attrs.dilations[axis])
+            if not any(0 <= tap < size for tap in taps):
+                return True
+    return False
+
+
+def _refuse_max(site: Site) -> str | None:
+    if _windows_outside(site.attrs(MaxPool2DAttrs), site):
+        return "a window lies outside the image"
+    return affine_refusal(site, 0)
+
+
+def _geometry(site: Site, attrs: PoolAttrs) -> dict[str, int | str]:
+    _, height, width, channels = site.x().shape
+    return {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "kernel_height": attrs.kernel[0],
+        "kernel_width": attrs.kernel[1],
+        "stride_y": attrs.strides[0],
+        "stride_x": attrs.strides[1],
+        "dilation_y": attrs.dilations[0],
+        "dilation_x": attrs.dilations[1],
+        "top": attrs.pads[0],
+        "left": attrs.pads[1],
+    }
+
+
+def _calls(site: Site, function: Function, *middle: Argument) -> tuple[Call, ...]:
+    image_in, image_out = math.prod(site.x().shape[1:]), math.prod(site.y.shape[1:])
+    return tuple(
+        Call(function, (Input(0, image * image_in), Output(0, image * image_out), *middle, Const("shape")))
+        for image in range(site.x().shape[0])
+    )
+
+
+def _lower_max(site: Site) -> Lowered:
+    attrs = site.attrs(MaxPool2DAttrs)
+    storage = site.x_storage()
+    function = Function(f"max_pool_{storage.tag}", "max_pool.c.j2", {"x_type": storage.c_type}, (CLIP,))
+    fields = initialisers(**_geometry(site, attrs), output_height=site.y.shape[1], output_width=site.y.shape[2])
+    taps = attrs.kernel[0] * attrs.kernel[1]
+    return Lowered(
+        calls=_calls(site, function),
+        records=(Record("shape", f"{function.name}_shape", fields, MAX_SHAPE_BYTES),),
+        instructions=round(site.y.elements * (taps * 6.0 + attrs.kernel[0] * 5.0 + 10.0)),
+    )
+
+
+def _refuse_average(site: Site) -> str | None:
+    attrs = site.attrs(AveragePool2DAttrs)
+    if _windows_outside(attrs, site):
+        return "a window lies outside the image"
+    return affine_refusal(site, 0)
+
+
+def _lower_average(site: Site) -> Lowered:
+    attrs = site.attrs(AveragePool2DAttrs)
+    x, y = site.x_affine(), site.y_affine
+    table, shift = average_multipliers(attrs, site.x(), x, y)
+    requantization = Requantization(tuple(table.values()), shift, y.zero_point[0], y.minimum, y.maximum)
+    requantize = requantizer(requantization)
+    storages = (site.x_storage(), site.y_storage)
+    function = Function(
+        f"average_pool_{suffix(storages, requantize)}",
+        "average_pool.c.j2",
+        {"x_type": storages[0].c_type, "y_type": storages[1].c_type, "requantize": requantize.name},
+        (requantize, CLIP),
+    )
+    counted = attrs.pads if attrs.count_pads else (0, 0, 0, 0)
+    fields = initialisers(
+        **_geometry(site, attrs),
+        counted_top=counted[0],
+        counted_left=counted[1],
+        counted_bottom=counted[2],
+        counted_right=counted[3],
+        output_height=site.y.shape[1],
+        output_width=site.y.shape[2],
+        zero=x.zero_point[0],
+        sizes=len(table),
+        to=requantization_literal(requantization),
+    )
+    pairs = np.array([number for pair in table.items() for number in pair], np.int32)
+    taps = attrs.kernel[0] * attrs.kernel[1]
+    return Lowered(
+        calls=_calls(site, function, Const("multipliers")),
+        tables=(Table("multipliers", pairs, f"pairs (window size, multiplier times 2^-{shift})", parameter=False),),
+        records=(Record("shape", f"{function.name}_shape", fields, AVERAGE_SHAPE_BYTES),),
+        instructions=round(site.y.elements * (taps * 4.0 + attrs.kernel[0] * 5.0 + 24.0)),
+    )
+
+
+KERNELS = (
+    Kernel("max_pool2d/portable", "MaxPool2D", _refuse_max, _lower_max),
+    Kernel("average_pool2d/portable", "AveragePool2D", _refuse_average, _lower_average),
+)

@@ -1,0 +1,178 @@
+"""The plan of a firmware: a kernel variant for every node, and the place of every tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from boardfit.board import McuBoard
+from boardfit.errors import InternalError
+from boardfit.ir import Graph, Node
+from boardfit.plan.arena import ArenaPlan, Buffer, plan_arena
+
+from .kernel import Function, Kernel, Lowered, Site
+from .kernels import variants_of
+from .storage import storage_of
+
+ALIGNMENT = 4
+"""Of every tensor in the arena: kernels may load whole words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A node with its kernel."""
+
+    node: Node
+    kernel: Kernel
+    lowered: Lowered
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every decision about a firmware.
+
+    Attributes:
+        graph: the integer graph.
+        features: instruction set the kernels were chosen for.
+        layers: in order of execution.
+        arena: placement of the buffers.
+        places: tensor -> offset in the arena, for every tensor that is not a constant.
+        scratch: node name -> offset of its scratch memory.
+    """
+
+    graph: Graph
+    features: frozenset[str]
+    layers: tuple[Layer, ...]
+    arena: ArenaPlan
+    places: Mapping[str, int]
+    scratch: Mapping[str, int]
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """Every C function needed, once, in the order of emission."""
+        found: dict[str, Function] = {}
+        for layer in self.layers:
+            found.update((function.name, function) for function in layer.lowered.functions)
+        return tuple(found.values())
+
+    @property
+    def weight_bytes(self) -> int:
+        """Weights, biases and multipliers of all layers."""
+        return sum(layer.lowered.weight_bytes for layer in self.layers)
+
+
+def candidates(site: Site) -> list[tuple[Kernel, Lowered]]:
+    """Every variant that can do a site, lowered.
+
+    Raises:
+        ModelError: there is none.
+    """
+    reasons: list[str] = []
+    found: list[tuple[Kernel, Lowered]] = []
+    for kernel in variants_of(site.node.op):
+        reason = kernel.reason_against(site)
+        if reason is None:
+            found.append((kernel, kernel.lower(site)))
+        elif reason not in reasons:
+            reasons.append(reason)
+    if not found:
+        detail = f": {'; '.join(reasons)}" if reasons else ""
+        raise site.error(f"no microcontroller code for {site.node.op} here{detail}")
+    return found
+
+
+def make_plan(graph: Graph, board: McuBoard) -> Plan:
+    """Choose kernels and place tensors.
+
+    Raises:
+        ModelError: a node has no kernel.
+    """
+    layers: list[Layer] = []
+    for node in graph.nodes:
+        kernel, lowered = min(candidates(Site(node, graph, board.features)), key=lambda found: found[1].instructions)
+        layers.append(Layer(node, kernel, lowered))
+    arena, places, scratch = place(graph, layers)
+    return Plan(graph, board.features, tuple(layers), arena, places, scratch)
+
+
+def place(graph: Graph, layers: Sequence[Layer]) -> tuple[ArenaPlan, dict[str, int], dict[str, int]]:
+    """Offsets of tensors and scratch memory.
+
+    Step 0 is before the first layer (inputs are written), step i + 1 is layer i, and the outputs live on to the end.
+    """
+    end = len(layers) + 1
+    first: dict[str, int] = dict.fromkeys(graph.inputs, 0)
+    last: dict[str, int] = {}
+    for step, layer in enumerate(layers, 1):
+        first.update(dict.fromkeys(layer.node.outputs, step))
+        last.update((name, step) for name in layer.node.inputs if name and name not in graph.constants)
+    for name in graph.outputs:
+        last[name] = end
+    shared = _shared_memory(graph, layers, last)
+    owners: dict[str, list[str]] = {}
+    for name in first:
+        owners.setdefault(_root(shared, name), []).append(name)
+    buffers = [
+        Buffer(
+            f"tensor {root}",
+            max(tensor_bytes(graph, name) for name in names),
+            min(first[name] for name in names),
+            max(last.get(name, first[name]) for name in names),
+            ALIGNMENT,
+        )
+        for root, names in owners.items()
+    ]
+    buffers += [
+        Buffer(f"scratch {layer.node.name}", layer.lowered.scratch_bytes, step, step, layer.lowered.scratch_alignment)
+        for step, layer in enumerate(layers, 1)
+        if layer.lowered.scratch_bytes
+    ]
+    arena = plan_arena(buffers)
+    places = {name: arena.offsets[f"tensor {root}"] for root, names in owners.items() for name in names}
+    scratch = {
+        layer.node.name: arena.offsets[f"scratch {layer.node.name}"] for layer in layers if layer.lowered.scratch_bytes
+    }
+    return arena, places, scratch
+
+
+def tensor_bytes(graph: Graph, name: str) -> int:
+    """Bytes of a tensor in memory."""
+    tensor_type = graph.types[name]
+    return max(1, tensor_type.elements * storage_of(tensor_type.element).bytes)
+
+
+def _shared_memory(graph: Graph, layers: Sequence[Layer], last: Mapping[str, int]) -> dict[str, str]:
+    """Output tensor -> input tensor whose memory it takes over: views, and in-place layers on dying inputs."""
+    shared: dict[str, str] = {}
+    ends = dict(last)  # of the memory, which a view keeps alive
+    for step, layer in enumerate(layers, 1):
+        node, lowered = layer.node, layer.lowered
+        output = node.outputs[0]
+        if lowered.alias is not None:
+            source = node.inputs[lowered.alias]
+            if source in graph.constants:
+                raise InternalError(f"'{node.name}' is a view of a constant, which folding removes")
+            shared[output] = source
+            root = _root(shared, source)
+            ends[root] = max(ends.get(root, step), ends.get(output, step))
+            continue
+        for index in lowered.in_place:
+            source = node.inputs[index]
+            if source in graph.constants:
+                continue
+            root = _root(shared, source)
+            fits = tensor_bytes(graph, output) <= tensor_bytes(graph, source)
+            # another operand in the same memory may be read in another order, unless it is in_place as well
+            others = [other for i, other in enumerate(node.inputs) if i not in lowered.in_place and other]
+            clash = any(_root(shared, other) == root for other in others)
+            if fits and not clash and ends.get(root, step) == step:
+                shared[output] = source
+                ends[root] = ends.get(output, step)
+                break
+    return shared
+
+
+def _root(shared: Mapping[str, str], name: str) -> str:
+    while name in shared:
+        name = shared[name]
+    return name
