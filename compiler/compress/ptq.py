@@ -1,0 +1,186 @@
+"""Post-training quantization for microcontrollers: 8-bit activations and weights, chosen from calibration data.
+
+The result is still a float graph: Quantize and Dequantize stand after every activation that will be stored, so that
+its float meaning is the network with rounded values. `passes.lower_quantized` makes integer ops of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..errors import UsageError
+from ..ir.affine import ACTIVATION_BITS, activation_type, natural_range, symmetric_type
+from ..ir.graph import Graph, Node, Source
+from ..ir.rewrite import GraphEditor
+from ..ir.types import Affine
+from ..numerics import quantize_affine
+from ..ops.quantize import DequantizeAttrs, QuantizeAttrs
+from ..options import CalibrationMethod, QuantizeOptions
+from ..passes.elementwise_regions import function_roots
+from ..passes.lowering import storage_dtype
+from ..passes.quantized_types import parameter_tensors, quantized_types
+from .calibrate import calibrated_range, collect
+from .type_groups import Range, group_types
+
+LINEAR = ("Conv2D", "ConvTranspose2D", "Dense")
+"""Ops with weights, one scale for each output channel (axis 0)."""
+
+SCALE_BITS = 16
+"""Width of ScaleBias factors: one scale serves all channels, so they get more bits than weights."""
+
+
+def quantize_for_mcu(graph: Graph, data: Mapping[str, np.ndarray] | None, options: QuantizeOptions) -> Graph:
+    """Insert Quantize/Dequantize so that the whole graph can be lowered to 8-bit integers.
+
+    Tensors and weights that are quantized already keep their types.
+
+    Args:
+        graph: float, quantized or partly quantized graph, folded and with activations fused.
+        data: graph input -> (S, *shape), real values for float inputs, raw integers for integer inputs; None if
+            the graph brings all types.
+
+    Raises:
+        UsageError: a tensor needs calibration and there is no data.
+        ModelError: a tensor is not finite on this data.
+    """
+    types = activation_types(graph, data, options)
+    editor = GraphEditor(graph)
+    for name, element in types.items():
+        if graph.types[name].is_float:
+            _insert(editor, graph, name, element)
+    _quantize_constants(editor)
+    return editor.finish()
+
+
+def activation_types(
+    graph: Graph, data: Mapping[str, np.ndarray] | None, options: QuantizeOptions
+) -> dict[str, Affine]:
+    """Affine type of every activation tensor that will be stored."""
+    parameters = parameter_tensors(graph)
+    fixed = quantized_types(graph, derive=False)
+    wanted = [name for name in _stored(graph, parameters, fixed) if name not in fixed]
+    producers = graph.producers()
+    ranges: dict[str, Range] = {}
+    for name in wanted:
+        natural = natural_range(producers[name].op) if name in producers else None
+        if natural is not None:
+            ranges[name] = natural
+    measured = [name for name in wanted if name not in ranges]
+    if measured and data is None:
+        if any(node.op in ("Quantize", "Dequantize") for node in graph.nodes) and not _uncovered(graph):
+            measured = []  # every missing type can be derived
+        else:
+            raise _no_data(graph, producers.get(measured[0]), measured[0])
+    if measured and data is not None:
+        histogram = options.method is not CalibrationMethod.MIN_MAX
+        for name, statistics in collect(graph, data, measured, histogram=histogram).items():
+            ranges[name] = calibrated_range(statistics, options.method, ACTIVATION_BITS)
+    return group_types(graph, ranges, fixed, parameters, ACTIVATION_BITS)
+
+
+def _uncovered(graph: Graph) -> bool:
+    """Whether some stored tensor has no type even if all that can be derived is."""
+    types = quantized_types(graph)
+    parameters = parameter_tensors(graph)
+    return any(name not in types for name in _stored(graph, parameters, types))
+
+
+def _no_data(graph: Graph, node: Node | None, tensor: str) -> UsageError:
+    quantized = any(node.op == "Quantize" for node in graph.nodes)
+    state = "only part of the model is quantized" if quantized else "the model is not quantized"
+    return UsageError(
+        f"tensor '{tensor}' has no quantization: {state}",
+        file=node.source.model or None if node else None,
+        node=node.source.node if node else None,
+        op_type=node.source.op_type if node else None,
+        hint="give calibration data: --calibration data.npz (a few hundred inputs, no labels needed)",
+    )
+
+
+def _stored(graph: Graph, parameters: frozenset[str], fixed: Mapping[str, Affine]) -> list[str]:
+    """Float activation tensors that exist in the integer network: not those inside an element-wise region."""
+    roots = function_roots(graph, parameters, fixed)
+    consumers = graph.consumers()
+    stored: list[str] = []
+    for name in graph.types:
+        if name in parameters or not graph.types[name].is_float:
+            continue
+        readers = consumers[name]
+        interior = (
+            roots[name] != name
+            and name not in fixed
+            and name not in graph.outputs
+            and bool(readers)
+            and all(roots.get(reader.outputs[0]) == roots[name] for reader in readers)
+        )
+        if not interior:
+            stored.append(name)
+    return stored
+
+
+def _insert(editor: GraphEditor, graph: Graph, name: str, element: Affine) -> None:
+    """Put Quantize and Dequantize behind a float tensor, unless what stands there does that already."""
+    readers = [node for node in editor.nodes if name in node.inputs]
+    producer = graph.producer(name)
+    if producer is not None and producer.op == "Dequantize":
+        return
+    if readers and all(reader.op == "Quantize" for reader in readers) and name not in graph.outputs:
+        return
+    source = producer.source if producer is not None else Source("", name, "")
+    is_output, label = name in editor.outputs, editor.labels.get(name, name)
+    quantized = editor.add_node("Quantize", [name], QuantizeAttrs(element), source, name=f"{name}_quantize")
+    real = editor.add_node("Dequantize", quantized.outputs, DequantizeAttrs(), source, name=f"{name}_dequantize")
+    for reader in readers:
+        if reader.op != "Quantize":
+            inputs = tuple(real.outputs[0] if i == name else i for i in reader.inputs)
+            editor.update(reader, inputs=inputs)
+    if is_output:
+        editor.outputs = [real.outputs[0] if output == name else output for output in editor.outputs]
+        editor.labels.pop(name, None)
+        editor.labels[real.outputs[0]] = label
+
+
+def _quantize_constants(editor: GraphEditor) -> None:
+    """Give every float constant an integer form where an op needs one; biases stay real until lowering."""
+    made: dict[tuple[str, tuple[int, bool]], str] = {}
+    for node in list(editor.nodes):
+        inputs = list(node.inputs)
+        for index, name in enumerate(node.inputs):
+            if name not in editor.constants or not editor.types[name].is_float:
+                continue
+            kind = _constant_kind(node, index)
+            if kind is None:
+                continue
+            key = (name, kind)
+            if key not in made:
+                made[key] = _quantized_constant(editor, node, name, *kind)
+            inputs[index] = made[key]
+        if tuple(inputs) != node.inputs:
+            editor.update(node, inputs=tuple(inputs))
+
+
+def _constant_kind(node: Node, index: int) -> tuple[int, bool] | None:
+    """(width, per channel) of a constant input's integer form, or None if it stays real."""
+    if node.op in LINEAR:
+        return (8, True) if index == 1 else None
+    if node.op == "ScaleBias":
+        return (SCALE_BITS, False) if index == 1 else None
+    if node.op in ("Add", "Sub", "Mul", "Div", "Min", "Max", "MatMul", "PRelu"):
+        return 8, False
+    return None
+
+
+def _quantized_constant(editor: GraphEditor, node: Node, name: str, width: int, per_channel: bool) -> str:
+    values = editor.constants[name].values
+    if per_channel:
+        element = symmetric_type(np.abs(values).reshape(len(values), -1).max(axis=1), width, axis=0)
+    elif node.op in ("ScaleBias", "PRelu"):
+        element = symmetric_type(np.abs(values).max(), width)
+    else:
+        element = activation_type(float(values.min()), float(values.max()), width)
+    raw = editor.add_constant(
+        f"{name}_int{width}", quantize_affine(values, element).astype(storage_dtype(element)), element
+    )
+    return editor.add_node("Dequantize", [raw], DequantizeAttrs(), node.source, name=f"{name}_real").outputs[0]
