@@ -17,8 +17,8 @@ from ..ir.types import Affine, TensorType
 from ..numerics import dequantize_affine, quantize_affine
 from .quantized_types import is_function, parameter_values
 
-SCALAR_OPERANDS = ("Add", "Sub", "Mul", "Div", "Min", "Max", "PRelu")
-"""Ops that map one number to one number when their other operand is a single constant."""
+UNIFORM_OPERANDS = ("Add", "Sub", "Mul", "Div", "Min", "Max", "PRelu", "ScaleBias")
+"""Ops that map one number to one number when each constant operand holds a single value."""
 
 TABLE_BITS = 8
 """Widest type a table is made for."""
@@ -49,7 +49,12 @@ def _is_candidate(graph: Graph, node: Node, parameters: Container[str]) -> bool:
     if is_function(node) or node.op == "Clamp":
         return True
     constants = [name for name in node.inputs if name in parameters]
-    return node.op in SCALAR_OPERANDS and all(graph.types[name].elements == 1 for name in constants)
+    return node.op in UNIFORM_OPERANDS and all(_is_uniform(graph, name) for name in constants)
+
+
+def _is_uniform(graph: Graph, parameter: str) -> bool:
+    values = parameter_values(graph, parameter).reshape(-1)
+    return bool((values == values[0]).all())
 
 
 def region(graph: Graph, producers: Mapping[str, Node], root: str, output: str) -> list[Node]:
@@ -75,9 +80,10 @@ def tabulate(graph: Graph, nodes: list[Node], root: str, x: Affine, output: str,
     for node in nodes:
         inputs: list[str] = []
         for name in node.inputs:
-            if name not in names:
-                names[name] = editor.add_constant("c", parameter_values(graph, name).astype(np.float32).reshape(()))
-            inputs.append(names[name])
+            if name and name not in names:
+                value = parameter_values(graph, name).flat[0]
+                names[name] = editor.add_constant("c", np.full(len(raw), value, np.float32))
+            inputs.append(names[name] if name else "")
         names[node.outputs[0]] = editor.add_node(node.op, inputs, node.attrs, node.source).outputs[0]
     editor.outputs.append(names[output])
     table = run(editor.finish(), {"x": dequantize_affine(raw, x)[None]})[names[output]][0]

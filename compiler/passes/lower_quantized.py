@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..ir.graph import Graph, Node, Source
 from ..ir.types import Affine, TensorType
@@ -19,6 +20,7 @@ from ..ops.lookup import LookupAttrs
 from ..ops.reduce_mean import ReduceMeanAttrs
 from ..ops.reshape import ReshapeAttrs
 from ..ops.spec import attrs_as
+from .base import Preserves
 from .elementwise_regions import TABLE_BITS, function_roots, region, tabulate
 from .lower_linear import check_accumulator, check_ratio, lower_linear, lower_scale_bias
 from .lowering import Lowering
@@ -32,7 +34,10 @@ Rule = Callable[[Lowering, Node, Affine], str]
 
 @dataclass(frozen=True, slots=True)
 class LowerQuantized:
-    """The pass. Results differ from the float meaning of the same graph by single roundings (docs/semantics.md)."""
+    """The pass; results differ from the float meaning of the same graph by single roundings (docs/semantics.md)."""
+
+    name: ClassVar[str] = "lower-quantized"
+    preserves: ClassVar[Preserves] = Preserves.LOSSY
 
     def __call__(self, graph: Graph) -> Graph:
         """The integer graph.
