@@ -1,0 +1,104 @@
+"""Small float networks built by hand, and the comparisons the quantization tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from boardfit.compress.ptq import quantize_for_mcu
+from boardfit.interp import run
+from boardfit.ir import Affine, Attrs, Graph, GraphEditor, Source, TensorType
+from boardfit.numerics import quantize
+from boardfit.ops.activation import NONE, RELU, Activation
+from boardfit.ops.conv2d import Conv2DAttrs
+from boardfit.ops.dense import DenseAttrs
+from boardfit.ops.quantize import DequantizeAttrs, QuantizeAttrs
+from boardfit.ops.reshape import ReshapeAttrs
+from boardfit.options import QuantizeOptions
+from boardfit.passes.lower_quantized import LowerQuantized
+
+Inputs = Mapping[str, np.ndarray]
+
+
+class Network:
+    """Builds a graph with random weights; every method returns the tensor it makes."""
+
+    def __init__(self, *shape: int, seed: int = 0) -> None:
+        self.editor = GraphEditor.empty("test")
+        self.x = self.editor.add_input("x", TensorType(shape))
+        self.rng = np.random.default_rng(seed)
+
+    def constant(self, values: np.ndarray) -> str:
+        return self.editor.add_constant("c", np.asarray(values, np.float32))
+
+    def random(self, *shape: int) -> str:
+        return self.constant(self.rng.normal(size=shape))
+
+    def add(self, op: str, inputs: list[str], attrs: Attrs) -> str:
+        name = f"{op.lower()}{len(self.editor.nodes)}"
+        return self.editor.add_node(op, inputs, attrs, Source("test.onnx", name, op), name=name).outputs[0]
+
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        return self.editor.types[tensor].shape
+
+    def conv(self, x: str, out: int, kernel: int = 3, *, activation: Activation = RELU, stride: int = 1) -> str:
+        pad = kernel // 2
+        attrs = Conv2DAttrs(strides=(stride, stride), pads=(pad, pad, pad, pad), activation=activation)
+        channels = self.shape(x)[-1]
+        weights = self.constant(self.rng.normal(size=(out, kernel, kernel, channels)) / np.sqrt(kernel**2 * channels))
+        return self.add("Conv2D", [x, weights, self.random(out)], attrs)
+
+    def depthwise(self, x: str, kernel: int = 3) -> str:
+        channels, pad = self.shape(x)[-1], kernel // 2
+        attrs = Conv2DAttrs(pads=(pad, pad, pad, pad), groups=channels, activation=RELU)
+        return self.add("Conv2D", [x, self.random(channels, kernel, kernel, 1), self.random(channels)], attrs)
+
+    def dense(self, x: str, out: int, activation: Activation = NONE) -> str:
+        inputs = self.shape(x)[-1]
+        weights = self.constant(self.rng.normal(size=(out, inputs)) / np.sqrt(inputs))
+        return self.add("Dense", [x, weights, self.random(out)], DenseAttrs(activation))
+
+    def flatten(self, x: str) -> str:
+        return self.add("Reshape", [x], ReshapeAttrs((1, int(np.prod(self.shape(x))))))
+
+    def quantize(self, x: str, element: Affine) -> str:
+        """x through Quantize and Dequantize."""
+        return self.add("Dequantize", [self.add("Quantize", [x], QuantizeAttrs(element))], DequantizeAttrs())
+
+    def quantized_constant(self, raw: np.ndarray, element: Affine) -> str:
+        return self.add("Dequantize", [self.editor.add_constant("q", raw, element)], DequantizeAttrs())
+
+    def done(self, *outputs: str) -> Graph:
+        self.editor.outputs.extend(outputs)
+        return self.editor.finish()
+
+
+def samples(graph: Graph, count: int = 24, seed: int = 1) -> dict[str, np.ndarray]:
+    """Random real inputs."""
+    rng = np.random.default_rng(seed)
+    return {n: rng.normal(size=(count, *graph.types[n].shape)).astype(np.float32) for n in graph.inputs}
+
+
+def raw_inputs(graph: Graph, inputs: Inputs) -> dict[str, np.ndarray]:
+    """Real inputs in the types of an integer graph."""
+    return {name: quantize(inputs[name], graph.types[name].element, sample_axis=True) for name in graph.inputs}
+
+
+def both(graph: Graph, inputs: Inputs | None = None, options: QuantizeOptions | None = None) -> tuple[Graph, Graph]:
+    """The graph with Quantize/Dequantize inserted, and its integer form."""
+    quantized = quantize_for_mcu(graph, samples(graph) if inputs is None else inputs, options or QuantizeOptions())
+    return quantized, LowerQuantized()(quantized)
+
+
+def steps_apart(quantized: Graph, integer: Graph, inputs: Inputs) -> list[np.ndarray]:
+    """For each output, the distance in output steps between the rounded float network and the integer one."""
+    real = run(quantized, inputs)
+    raw = run(integer, raw_inputs(integer, inputs))
+    distances: list[np.ndarray] = []
+    for a, b in zip(quantized.outputs, integer.outputs, strict=True):
+        element = integer.types[b].element
+        assert isinstance(element, Affine)
+        expected = real[a] if np.issubdtype(real[a].dtype, np.integer) else quantize(real[a], element, sample_axis=True)
+        distances.append(np.abs(expected - raw[b]))
+    return distances
