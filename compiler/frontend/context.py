@@ -161,6 +161,14 @@ class ImportContext:
         """Real values of a required constant input."""
         return self.parameter(node, index, what).real
 
+    def axis(self, node: OnnxNode, axis: int, rank: int) -> int:
+        """A possibly negative axis counted from 0.
+
+        Raises:
+            ModelError: outside the rank.
+        """
+        return axis_of(self, node, axis, rank)
+
     def integers(self, node: OnnxNode, index: int, attribute: str, what: str) -> list[int] | None:
         """Integers given as an input (newer opsets) or as an attribute (older ones), or None if neither."""
         if node.has_input(index):

@@ -116,7 +116,7 @@ def _bind_output(context: ImportContext, output: ValueInfoProto, file: str) -> N
 
 def _interface_element(name: str, graph: GraphProto, context: ImportContext) -> ElementType:
     """Element type of a graph input: float, or the integers a DequantizeLinear right behind it explains."""
-    from onnx import TensorProto
+    from onnx import TensorProto, helper
 
     declared = next(value for value in graph.input if value.name == name).type.tensor_type.elem_type
     integer = {TensorProto.INT8: (True, 8), TensorProto.UINT8: (False, 8)}
@@ -125,7 +125,7 @@ def _interface_element(name: str, graph: GraphProto, context: ImportContext) -> 
         return FLOAT32
     if declared not in integer:
         raise ModelError(
-            f"input '{name}' has element type {TensorProto.DataType.Name(declared)}",
+            f"input '{name}' has element type {helper.tensor_dtype_to_string(declared)}",
             file=context.file,
             hint="boardfit takes float and 8- to 32-bit integer inputs",
         )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+EXPANSIONS: dict[str, tuple[str, ...]] = {}
+
 if TYPE_CHECKING:
     from onnx import GraphProto
 

@@ -2,34 +2,73 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 from ..ops import ALL
 from ..ops.spec import Importer
 from .context import OnnxNode
+from .qoperator import EXPANSIONS
 
 STANDARD = ("", "ai.onnx")
 
+FOLDED = ("Constant", "ConstantOfShape", "Range", "Shape", "Size")
+"""Operators that are always known at compile time, besides every operator that only reads constants."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSupport:
+    """One row of the operator table.
+
+    Attributes:
+        name: ONNX operator; 'domain::Name' outside the standard domain.
+        ops: ops of the IR it becomes, besides Transpose and Reshape; empty if it computes nothing.
+        folded: always evaluated at compile time.
+    """
+
+    name: str
+    ops: tuple[str, ...]
+    folded: bool = False
+
 
 @lru_cache(maxsize=1)
-def importers() -> dict[str, Importer]:
-    """ONNX operator name -> importer; a name outside the standard domain is written 'domain::Name'."""
+def _table() -> dict[str, tuple[Importer, tuple[str, ...]]]:
+    from .composed import COMPOSED
+    from .qonnx import QONNX
+    from .reductions import REDUCTIONS
     from .structural import STRUCTURAL
 
-    table: dict[str, Importer] = dict(STRUCTURAL)
+    table: dict[str, tuple[Importer, tuple[str, ...]]] = {}
+    for group in (STRUCTURAL, REDUCTIONS, COMPOSED, QONNX):
+        table.update({name: (entry.importer, entry.ops) for name, entry in group.items()})
     for spec in ALL:
-        table.update(spec.importers)
+        table.update({name: (importer, (spec.name,)) for name, importer in spec.importers.items()})
     return table
+
+
+def importers() -> dict[str, Importer]:
+    """ONNX operator name -> importer; a name outside the standard domain is written 'domain::Name'."""
+    return {name: importer for name, (importer, _) in _table().items()}
 
 
 def importer_of(node: OnnxNode) -> Importer | None:
     """The importer of a node, or None if the operator is not supported."""
-    table = importers()
-    if node.domain in STANDARD:
-        return table.get(node.op_type)
-    return table.get(f"{node.domain}::{node.op_type}")
+    name = node.op_type if node.domain in STANDARD else f"{node.domain}::{node.op_type}"
+    found = _table().get(name)
+    return None if found is None else found[0]
+
+
+def operator_table() -> list[OperatorSupport]:
+    """Every ONNX operator that can be imported and the ops it becomes, sorted by name."""
+    rows = {name: OperatorSupport(name, ops) for name, (_, ops) in _table().items()}
+    for name, parts in EXPANSIONS.items():
+        ops = dict.fromkeys(op for part in parts for op in _table()[part][1])
+        rows[name] = OperatorSupport(name, tuple(ops))
+    for name in FOLDED:
+        rows[name] = OperatorSupport(name, (), folded=True)
+    return [rows[name] for name in sorted(rows, key=str.lower)]
 
 
 def supported_operators() -> list[str]:
     """Names of all operators that can be imported, sorted."""
-    return sorted(importers())
+    return [row.name for row in operator_table()]

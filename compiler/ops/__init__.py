@@ -6,6 +6,7 @@ from .absolute import ABS
 from .add import ADD
 from .arg_max import ARG_MAX
 from .average_pool2d import AVERAGE_POOL2D
+from .bipolar import BIPOLAR
 from .clamp import CLAMP
 from .concat import CONCAT
 from .conv2d import CONV2D
@@ -50,6 +51,7 @@ ALL: tuple[OpSpec, ...] = (
     ADD,
     ARG_MAX,
     AVERAGE_POOL2D,
+    BIPOLAR,
     CLAMP,
     CONCAT,
     CONV2D,

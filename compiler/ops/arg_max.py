@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..ir.graph import Attrs
 from ..ir.types import INT32, TensorType
 from .spec import Invocation, OpSpec, Types, attrs_as, required
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,19 @@ def _run(call: Invocation) -> list[np.ndarray]:
     return [index.astype(np.int64).reshape(x.shape[0], *call.output_types[0].shape)]
 
 
+def import_arg_max(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX ArgMax; ArgMin is the ArgMax of the negated input."""
+    from .mul import MulAttrs
+
+    x = context.tensor(node, 0)
+    axis = context.axis(node, node.integer("axis", 0), context.type(x).rank)
+    if node.op_type == "ArgMin":
+        minus_one = context.editor.add_constant(f"{node.name}/minus_one", np.asarray(-1.0, np.float32))
+        x = context.emit(node, "Mul", [x, minus_one], MulAttrs(), suffix="negate")
+    attrs = ArgMaxAttrs(axis, bool(node.integer("keepdims", 1)), bool(node.integer("select_last_index", 0)))
+    context.result(node, "ArgMax", [x], attrs)
+
+
 ARG_MAX = OpSpec(
     name="ArgMax",
     attrs=ArgMaxAttrs,
@@ -49,4 +66,5 @@ ARG_MAX = OpSpec(
     run_affine=_run,
     run_fixed=_run,
     crosses=True,
+    importers={"ArgMax": import_arg_max, "ArgMin": import_arg_max},
 )

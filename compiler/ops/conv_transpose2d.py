@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from .conv2d import Conv2DAttrs, convolve
 from .linear import centred_weights, finish_fixed, linear_requantization
 from .spec import Invocation, OpSpec, Types, attrs_as, required
 from .windows import Pads, Pair, merge_samples
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,10 @@ def _infer(attrs: Attrs, inputs: Types) -> list[TensorType]:
         raise ValueError(f"expected a 4-D input and 4-D weights, not {x.shape} and {w.shape}")
     if x.shape[3] != w.shape[3] * a.groups:
         raise ValueError(f"the input has {x.shape[3]} channels, the weights want {w.shape[3] * a.groups}")
-    sizes = []
+    bias = inputs[2] if len(inputs) > 2 else None
+    if bias is not None and bias.shape != (w.shape[0],):
+        raise ValueError(f"bias of shape {bias.shape} for {w.shape[0]} output channels")
+    sizes: list[int] = []
     for axis in (0, 1):
         reach = a.dilations[axis] * (w.shape[1 + axis] - 1) + 1
         full = (x.shape[1 + axis] - 1) * a.strides[axis] + reach + a.output_padding[axis]
@@ -104,6 +111,34 @@ def _macs(node: Node, graph: Graph) -> int:
     return x.elements * (w.elements // x.shape[3])
 
 
+def import_conv_transpose(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX ConvTranspose, 1-D or 2-D: weights (in, out / groups, KH, KW) become (out, KH, KW, in / groups)."""
+    from ..frontend.transposed import transposed_geometry
+
+    x = context.tensor(node, 0)
+    shape = context.type(x).shape
+    weights = context.parameter(node, 1, "the weights")
+    groups = node.integer("group", 1)
+    if weights.values.ndim != len(shape):
+        raise context.error(node, f"weights of rank {weights.values.ndim} for an input of shape {shape}")
+    channels, per_group, *kernel = weights.values.shape
+    if node.integer_list("kernel_shape", kernel) != kernel:
+        raise context.error(node, "attribute kernel_shape contradicts the weights")
+    if groups < 1 or channels % groups:
+        raise context.error(node, f"{channels} input channels cannot be split into {groups} groups")
+    image = context.channels_last(node, x)
+    strides, pads, dilations, extra = transposed_geometry(context, node, kernel, shape[2:])
+    height, width = kernel if len(kernel) == 2 else (1, kernel[0])
+    split = weights.reshaped((groups, channels // groups, per_group, height, width))
+    grouped = split.transposed((0, 2, 3, 4, 1)).reshaped((groups * per_group, height, width, channels // groups))
+    inputs = [image, context.add_parameter(f"{node.name}/weights", grouped)]
+    if node.has_input(2):
+        inputs.append(context.add_parameter(f"{node.name}/bias", context.parameter(node, 2, "the bias")))
+    attrs = ConvTranspose2DAttrs(strides, pads, dilations, extra, groups)
+    y = context.emit(node, "ConvTranspose2D", inputs, attrs)
+    context.bind(node.outputs[0], context.channels_first(node, y, len(shape)))
+
+
 CONV_TRANSPOSE2D = OpSpec(
     name="ConvTranspose2D",
     attrs=ConvTranspose2DAttrs,
@@ -116,4 +151,5 @@ CONV_TRANSPOSE2D = OpSpec(
     run_affine=_affine,
     run_fixed=_fixed,
     macs=_macs,
+    importers={"ConvTranspose": import_conv_transpose},
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ir.graph import Attrs
 from .spec import OpSpec
-from .unary import float_unary, infer_unary
+from .unary import float_unary, import_unary, infer_unary
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +28,5 @@ ERF = OpSpec(
     doc="y = erf(x), the Gauss error function.",
     infer=infer_unary,
     run_float=float_unary(function),
+    importers={"Erf": import_unary("Erf", lambda node: ErfAttrs())},
 )

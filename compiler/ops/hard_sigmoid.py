@@ -8,7 +8,7 @@ import numpy as np
 
 from ..ir.graph import Attrs
 from .spec import OpSpec, attrs_as
-from .unary import float_unary, infer_unary
+from .unary import float_unary, import_unary, infer_unary
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,4 +31,9 @@ HARD_SIGMOID = OpSpec(
     doc="y = min(max(alpha * x + beta, 0), 1).",
     infer=infer_unary,
     run_float=float_unary(function),
+    importers={
+        "HardSigmoid": import_unary(
+            "HardSigmoid", lambda node: HardSigmoidAttrs(node.number("alpha", 0.2), node.number("beta", 0.5))
+        )
+    },
 )

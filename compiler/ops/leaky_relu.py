@@ -8,7 +8,7 @@ import numpy as np
 
 from ..ir.graph import Attrs
 from .spec import OpSpec, attrs_as
-from .unary import float_unary, infer_unary
+from .unary import float_unary, import_unary, infer_unary
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +29,5 @@ LEAKY_RELU = OpSpec(
     doc="y = x if x >= 0 else alpha * x.",
     infer=infer_unary,
     run_float=float_unary(function),
+    importers={"LeakyRelu": import_unary("LeakyRelu", lambda node: LeakyReluAttrs(node.number("alpha", 0.01)))},
 )

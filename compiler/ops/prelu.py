@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from ..ir.types import Affine, TensorType
 from ..numerics import cast_fixed, choose_multipliers
 from .elementwise import aligned, infer_elementwise
 from .spec import Invocation, OpSpec, Types, required
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,16 @@ def _fixed(call: Invocation) -> list[np.ndarray]:
     return [np.where(x > 0, cast_fixed(x, frac, out), scaled)]
 
 
+def import_prelu(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX PRelu with constant slopes; before opset 7 they are one per channel (axis 1), or one for all."""
+    x = context.tensor(node, 0)
+    rank = context.type(x).rank
+    slopes = context.parameter(node, 1, "the slope")
+    if node.opset < 7 and slopes.values.size > 1:
+        slopes = slopes.reshaped((slopes.values.size, *[1] * (rank - 2)))
+    context.result(node, "PRelu", [x, context.add_parameter(f"{node.name}/slope", slopes)], PReluAttrs())
+
+
 PRELU = OpSpec(
     name="PRelu",
     attrs=PReluAttrs,
@@ -63,4 +77,5 @@ PRELU = OpSpec(
     run_float=_float,
     run_affine=_affine,
     run_fixed=_fixed,
+    importers={"PRelu": import_prelu},
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..ir.graph import Attrs
 from ..ir.types import TensorType
 from .spec import Invocation, OpSpec, Types, attrs_as, required
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,35 @@ def _run(call: Invocation) -> list[np.ndarray]:
     return [call.array(0)[:, :, list(attrs.rows)][:, :, :, list(attrs.columns)]]
 
 
+def import_resize(context: ImportContext, node: OnnxNode) -> None:
+    """ONNX Resize and Upsample, nearest mode, along any axes.
+
+    Rows and columns of an image become one Resize; other axes are picked one by one.
+    """
+    from ..frontend.nearest import resize_indices
+    from .gather import emit_pick
+
+    x = context.tensor(node, 0)
+    shape = context.type(x).shape
+    picks = resize_indices(context, node, shape)
+    if len(shape) == 4 and picks and set(picks) <= {2, 3}:
+        image = context.channels_last(node, x)
+        y = context.emit(node, "Resize", [image], _image_attrs(picks, 2, shape))
+        context.bind(node.outputs[0], context.channels_first(node, y, 4))
+    elif len(shape) == 4 and picks and set(picks) <= {1, 2}:
+        context.result(node, "Resize", [x], _image_attrs(picks, 1, shape))
+    else:
+        for axis, indices in picks.items():
+            x = emit_pick(context, node, x, axis, indices, f"axis{axis}")
+        context.bind(node.outputs[0], x)
+
+
+def _image_attrs(picks: dict[int, list[int]], height_axis: int, shape: tuple[int, ...]) -> ResizeAttrs:
+    rows = picks.get(height_axis, list(range(shape[height_axis])))
+    columns = picks.get(height_axis + 1, list(range(shape[height_axis + 1])))
+    return ResizeAttrs(tuple(rows), tuple(columns))
+
+
 RESIZE = OpSpec(
     name="Resize",
     attrs=ResizeAttrs,
@@ -49,4 +82,5 @@ RESIZE = OpSpec(
     infer=_infer,
     run_float=_run,
     moves_only=True,
+    importers={"Resize": import_resize, "Upsample": import_resize},
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..ir.graph import Attrs
 from .spec import OpSpec, attrs_as
-from .unary import float_unary, infer_unary
+from .unary import float_unary, import_unary, infer_unary
+
+if TYPE_CHECKING:
+    from ..frontend.context import OnnxNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +29,16 @@ def function(x: np.ndarray, attrs: Attrs) -> np.ndarray:
     return a.gamma * np.where(x > 0, x, a.alpha * np.expm1(np.minimum(x, 0)))
 
 
+def _attrs(node: OnnxNode) -> Attrs:
+    default = SeluAttrs()
+    return SeluAttrs(node.number("alpha", default.alpha), node.number("gamma", default.gamma))
+
+
 SELU = OpSpec(
     name="Selu",
     attrs=SeluAttrs,
     doc="y = gamma * (x if x > 0 else alpha * (exp(x) - 1)).",
     infer=infer_unary,
     run_float=float_unary(function),
+    importers={"Selu": import_unary("Selu", _attrs)},
 )

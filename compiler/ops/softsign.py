@@ -8,7 +8,7 @@ import numpy as np
 
 from ..ir.graph import Attrs
 from .spec import OpSpec
-from .unary import float_unary, infer_unary
+from .unary import float_unary, import_unary, infer_unary
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,4 +27,5 @@ SOFTSIGN = OpSpec(
     doc="y = x / (1 + |x|).",
     infer=infer_unary,
     run_float=float_unary(function),
+    importers={"Softsign": import_unary("Softsign", lambda node: SoftsignAttrs())},
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..ir.graph import Attrs
 from ..ir.types import TensorType
-from .spec import Invocation, Run, Types, required
+from .spec import Importer, Invocation, Run, Types, required
+
+if TYPE_CHECKING:
+    from ..frontend.context import ImportContext, OnnxNode
 
 Function = Callable[[np.ndarray, Attrs], np.ndarray]
 """Maps float64 values elementwise."""
@@ -25,5 +29,14 @@ def float_unary(function: Function) -> Run:
     def run(call: Invocation) -> list[np.ndarray]:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return [function(call.array(0).astype(np.float64), call.node.attrs).astype(np.float32)]
+
+    return run
+
+
+def import_unary(op: str, attrs: Callable[[OnnxNode], Attrs]) -> Importer:
+    """Importer of an ONNX operator that is the op itself; `attrs` reads its attributes."""
+
+    def run(context: ImportContext, node: OnnxNode) -> None:
+        context.result(node, op, [context.tensor(node, 0)], attrs(node))
 
     return run

@@ -22,7 +22,7 @@ from .matching import Editing
 
 UNARY = (
     *("Clamp", "LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign"),
-    *("Exp", "Log", "Sqrt", "Abs", "Erf", "Quantize", "Dequantize", "Requantize", "Lookup"),
+    *("Exp", "Log", "Sqrt", "Abs", "Erf", "Bipolar", "Quantize", "Dequantize", "Requantize", "Lookup"),
 )
 """Ops that act on every element alone: they commute with any move of elements."""
 
