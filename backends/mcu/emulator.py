@@ -19,6 +19,7 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+
 from boardfit.errors import ToolError, UsageError
 
 from .machines import Machine

@@ -214,6 +214,8 @@ class Lowered:
         scratch_alignment: of the scratch memory.
         in_place: indices of inputs the first output may overwrite: every element is read before or when the
             element at the same address is written. The planner uses it only for an input that is not read later.
+        overlap: input index -> bytes by which the first output must start below that input so that nothing is
+            overwritten before it is read (`boardfit.plan.overlap`); used for an input that is not read later.
         alias: index of the input whose memory *is* the output (a reshape), or None.
         instructions: predicted instructions of one execution on the portable or tuned core.
         note: a few words for the comment in the generated code, such as the tile.
@@ -225,6 +227,7 @@ class Lowered:
     scratch_bytes: int = 0
     scratch_alignment: int = 4
     in_place: tuple[int, ...] = ()
+    overlap: Mapping[int, int] = field(default_factory=dict)
     alias: int | None = None
     instructions: int = 0
     note: str = ""

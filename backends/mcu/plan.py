@@ -127,12 +127,29 @@ def place(graph: Graph, layers: Sequence[Layer]) -> tuple[ArenaPlan, dict[str, i
         for step, layer in enumerate(layers, 1)
         if layer.lowered.scratch_bytes
     ]
-    arena = plan_arena(buffers)
+    arena = plan_arena(buffers, _overlaps(graph, layers, shared, buffers))
     places = {name: arena.offsets[f"tensor {root}"] for root, names in owners.items() for name in names}
     scratch = {
         layer.node.name: arena.offsets[f"scratch {layer.node.name}"] for layer in layers if layer.lowered.scratch_bytes
     }
     return arena, places, scratch
+
+
+def _overlaps(
+    graph: Graph, layers: Sequence[Layer], shared: Mapping[str, str], buffers: Sequence[Buffer]
+) -> dict[tuple[str, str], int]:
+    """Pairs (output, dying input) that a layer allows to overlap, with their distance."""
+    known = {buffer.name: buffer for buffer in buffers}
+    found: dict[tuple[str, str], int] = {}
+    for step, layer in enumerate(layers, 1):
+        output = known[f"tensor {_root(shared, layer.node.outputs[0])}"]
+        for index, distance in layer.lowered.overlap.items():
+            if layer.node.inputs[index] in graph.constants:
+                continue
+            consumed = known[f"tensor {_root(shared, layer.node.inputs[index])}"]
+            if consumed.last == step and output.first == step and consumed.name != output.name:
+                found[output.name, consumed.name] = distance
+    return found
 
 
 def tensor_bytes(graph: Graph, name: str) -> int:

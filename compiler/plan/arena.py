@@ -1,7 +1,8 @@
-"""Where every buffer lies in the arena: buffers that live at the same time never overlap.
+"""Where every buffer lies in the arena: buffers that live at the same time do not overlap, except where a layer
+overwrites the input it consumes behind its own reading (see overlap.py).
 
 The problem is dynamic storage allocation, NP-hard (Garey and Johnson, SR2). First-fit placement in several orders,
-then a bounded search over orders, comes with the lower bound: the most bytes that are live at any one step.
+then a bounded search over orders, comes with a lower bound: the bytes that any plan needs at one step.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class ArenaPlan:
     Attributes:
         offsets: buffer name -> offset in bytes.
         bytes: size of the arena.
-        lower_bound: no plan can be smaller: the most live bytes at one step.
-        peak_step: a step at which that many bytes are live.
+        lower_bound: no plan can be smaller.
+        peak_step: a step that needs that many bytes.
     """
 
     offsets: Mapping[str, int]
@@ -63,12 +64,25 @@ class ArenaPlan:
         return self.bytes == self.lower_bound
 
 
-def plan_arena(buffers: Sequence[Buffer]) -> ArenaPlan:
-    """Offsets for `buffers`; the same buffers give the same plan."""
-    bound, step = live_peak(buffers)
+Overlaps = Mapping[tuple[str, str], int]
+"""(output buffer, dying input buffer) -> distance: the output may start that many bytes below the input."""
+
+
+def plan_arena(buffers: Sequence[Buffer], overlaps: Overlaps | None = None) -> ArenaPlan:
+    """Offsets for `buffers`; the same buffers give the same plan.
+
+    Args:
+        buffers: what is to be placed.
+        overlaps: pairs that may overlap although they meet. The output's first step must be the input's last.
+
+    Raises:
+        InternalError: an overlap between buffers that meet at more than one step.
+    """
+    rules = _Separation(buffers, overlaps or {})
+    bound, step = lower_bound(buffers, overlaps or {})
     best: tuple[int, dict[str, int]] | None = None
     for order in _orders(buffers):
-        size, offsets = _first_fit(order)
+        size, offsets = _first_fit(order, rules)
         if best is None or size < best[0]:
             best = (size, offsets)
         if size <= bound:
@@ -76,17 +90,41 @@ def plan_arena(buffers: Sequence[Buffer]) -> ArenaPlan:
     if best is None:
         return ArenaPlan({}, 0, 0, 0)
     if best[0] > bound:
-        best = _search(buffers, bound, best)
+        best = _search(buffers, rules, bound, best)
     return ArenaPlan(best[1], best[0], bound, step)
 
 
-def live_peak(buffers: Sequence[Buffer]) -> tuple[int, int]:
-    """(most bytes live at one step, that step)."""
+class _Separation:
+    """How far apart two buffers must start: the one rule every placement obeys."""
+
+    def __init__(self, buffers: Sequence[Buffer], overlaps: Overlaps) -> None:
+        self.overlaps = overlaps
+        known = {buffer.name: buffer for buffer in buffers}
+        for output, consumed in overlaps:
+            if output in known and consumed in known and known[output].first != known[consumed].last:
+                raise InternalError(f"'{output}' cannot overlap '{consumed}': they meet at more than one step")
+
+    def below(self, lower: Buffer, upper: Buffer) -> int:
+        """Smallest legal (offset of `upper` - offset of `lower`) with `lower` first."""
+        distance = self.overlaps.get((lower.name, upper.name))
+        return lower.bytes if distance is None else min(distance, lower.bytes)
+
+
+def lower_bound(buffers: Sequence[Buffer], overlaps: Overlaps) -> tuple[int, int]:
+    """(bytes every plan needs, a step that needs them).
+
+    At each step the live buffers are disjoint, except for one output and the inputs it may overwrite: of those, the
+    largest union that the pairs force is counted, which is never more than what they occupy.
+    """
     peak, at = 0, 0
     for step in sorted({buffer.first for buffer in buffers}):
-        live = sum(buffer.bytes for buffer in buffers if buffer.first <= step <= buffer.last)
-        if live > peak:
-            peak, at = live, step
+        live = {buffer.name: buffer for buffer in buffers if buffer.first <= step <= buffer.last}
+        pairs = [(live[o], live[i], d) for (o, i), d in overlaps.items() if o in live and i in live]
+        joined = {buffer.name for o, i, _ in pairs for buffer in (o, i)}
+        alone = sum(buffer.bytes for name, buffer in live.items() if name not in joined)
+        union = max((max(o.bytes, min(d, o.bytes) + i.bytes) for o, i, d in pairs), default=0)
+        if alone + union > peak:
+            peak, at = alone + union, step
     return peak, at
 
 
@@ -98,19 +136,22 @@ def _orders(buffers: Sequence[Buffer]) -> list[list[Buffer]]:
         lambda b: (b.first - b.last, -b.bytes, b.first, b.name),
         lambda b: (b.first, -b.bytes, b.name),
         lambda b: (-b.last, -b.bytes, b.name),
+        lambda b: (-b.first, -b.bytes, b.name),  # outputs before inputs: they lie below them
     )
     return [sorted(buffers, key=key) for key in keys]
 
 
-def _place(buffer: Buffer, placed: Sequence[tuple[int, Buffer]]) -> int:
-    """Lowest offset at which `buffer` meets none of `placed`, which is sorted by offset."""
+def _place(buffer: Buffer, placed: Sequence[tuple[int, Buffer]], rules: _Separation) -> int:
+    """Lowest offset at which `buffer` is legal beside all of `placed`."""
+    forbidden = sorted(
+        (start - rules.below(buffer, other), start + rules.below(other, buffer))
+        for start, other in placed
+        if buffer.meets(other)
+    )
     offset = 0
-    for start, other in placed:
-        if not buffer.meets(other):
-            continue
-        if start >= offset + buffer.bytes:
-            break
-        offset = max(offset, _align(start + other.bytes, buffer.alignment))
+    for after, until in forbidden:  # offsets strictly between the two are illegal
+        if after < offset < until:
+            offset = _align(until, buffer.alignment)
     return offset
 
 
@@ -118,16 +159,17 @@ def _align(offset: int, alignment: int) -> int:
     return -(-offset // alignment) * alignment
 
 
-def _first_fit(order: Sequence[Buffer]) -> tuple[int, dict[str, int]]:
+def _first_fit(order: Sequence[Buffer], rules: _Separation) -> tuple[int, dict[str, int]]:
     placed: list[tuple[int, Buffer]] = []
     for buffer in order:
-        placed.append((_place(buffer, placed), buffer))
-        placed.sort(key=lambda item: (item[0], item[1].name))
+        placed.append((_place(buffer, placed, rules), buffer))
     size = max(offset + buffer.bytes for offset, buffer in placed) if placed else 0
     return size, {buffer.name: offset for offset, buffer in placed}
 
 
-def _search(buffers: Sequence[Buffer], bound: int, best: tuple[int, dict[str, int]]) -> tuple[int, dict[str, int]]:
+def _search(
+    buffers: Sequence[Buffer], rules: _Separation, bound: int, best: tuple[int, dict[str, int]]
+) -> tuple[int, dict[str, int]]:
     """Depth-first search over placement orders, cut where a placement already reaches the best size.
 
     Some order of first-fit gives an optimal plan (sort an optimal plan by offset), so the search is exact if it
@@ -150,11 +192,10 @@ def _search(buffers: Sequence[Buffer], bound: int, best: tuple[int, dict[str, in
                 continue
             tried.add(shape)
             budget[0] -= 1
-            offset = _place(buffer, placed)
+            offset = _place(buffer, placed, rules)
             if max(top, offset + buffer.bytes) >= found[0][0]:
                 continue
-            following = sorted([*placed, (offset, buffer)], key=lambda item: (item[0], item[1].name))
-            descend(following, left[:index] + left[index + 1 :], max(top, offset + buffer.bytes))
+            descend([*placed, (offset, buffer)], left[:index] + left[index + 1 :], max(top, offset + buffer.bytes))
 
     descend([], order, 0)
     return found[0]

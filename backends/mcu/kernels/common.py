@@ -10,6 +10,7 @@ from boardfit.ir import Affine
 from boardfit.numerics import Requantization
 from boardfit.ops.activation import Activation
 from boardfit.ops.linear import centred_weights, linear_requantization
+from boardfit.plan.overlap import window_distance
 
 from ..kernel import Const, Function, Literal, Site, Table
 from ..storage import Storage, storage_for
@@ -146,3 +147,16 @@ def initialisers(**fields: int | str) -> tuple[tuple[str, str], ...]:
 def literals(*values: int) -> tuple[Literal, ...]:
     """Integer arguments."""
     return tuple(Literal(str(value)) for value in values)
+
+
+def window_overlap(
+    site: Site, strides: tuple[int, int], pads: tuple[int, int, int, int], *, tile: int = 1, buffered: bool = False
+) -> dict[int, int]:
+    """`Lowered.overlap` of a kernel that makes one channels-last image in raster order (see `window_distance`)."""
+    batch, height, width, channels = site.x().shape
+    if batch != 1:
+        return {}
+    _, rows, columns, outputs = site.y.shape
+    sizes = (site.x_storage().bytes, site.y_storage.bytes)
+    image, made = (height, width, channels), (rows, columns, outputs)
+    return {0: window_distance(image, made, strides, pads, element_bytes=sizes, tile=tile, buffered=buffered)}

@@ -21,6 +21,7 @@ from .common import (
     requantization_literal,
     requantizer,
     suffix,
+    window_overlap,
 )
 from .linear import SHAPE_BYTES as LINEAR_SHAPE_BYTES
 from .linear import VARIANTS, linear_fields, linear_function, linear_instructions
@@ -128,6 +129,7 @@ def _patch(variant: str) -> Kernel:
             tables=parameters.tables(parameters.weights.reshape(out, depth)),
             records=(record,),
             scratch_bytes=depth * site.x_storage().bytes,
+            overlap=window_overlap(site, attrs.strides, attrs.pads, buffered=attrs.groups == 1),
             instructions=patch_instructions(variant, pixels, attrs.groups, depth, kh * kw, out // attrs.groups),
         )
 
@@ -195,6 +197,7 @@ def _lower_depthwise(site: Site) -> Lowered:
         calls=calls,
         tables=parameters.tables(weights, folded=False),
         records=(Record("shape", f"{function.name}_shape", fields, DEPTHWISE_SHAPE_BYTES),),
+        overlap=window_overlap(site, attrs.strides, attrs.pads),
         instructions=round(site.y.elements * (kh * kw * 7.0 + kh * 6.0 + 28.0)),
     )
 

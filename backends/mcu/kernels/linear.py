@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from boardfit.ops.activation import Activation
 from boardfit.ops.conv2d import Conv2DAttrs
@@ -21,6 +22,7 @@ from .common import (
     requantization_literal,
     requantizer,
     suffix,
+    window_overlap,
 )
 
 SHAPE_BYTES = 20 + REQUANTIZATION_BYTES
@@ -98,7 +100,8 @@ def _dense(variant: str) -> Kernel:
 
 def _pointwise(variant: str) -> Kernel:
     def lower(site: Site) -> Lowered:
-        return _lower(variant, site, site.attrs(Conv2DAttrs).activation, math.prod(site.y.shape[:-1]))
+        lowered = _lower(variant, site, site.attrs(Conv2DAttrs).activation, math.prod(site.y.shape[:-1]))
+        return replace(lowered, overlap=window_overlap(site, (1, 1), (0, 0, 0, 0)))
 
     return Kernel(f"conv2d/pointwise_{variant}", "Conv2D", _refuse_pointwise, lower)
 

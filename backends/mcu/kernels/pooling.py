@@ -20,6 +20,7 @@ from .common import (
     requantization_literal,
     requantizer,
     suffix,
+    window_overlap,
 )
 
 MAX_SHAPE_BYTES = 13 * 4
@@ -78,6 +79,7 @@ def _lower_max(site: Site) -> Lowered:
     return Lowered(
         calls=_calls(site, function),
         records=(Record("shape", f"{function.name}_shape", fields, MAX_SHAPE_BYTES),),
+        overlap=window_overlap(site, attrs.strides, attrs.pads),
         instructions=round(site.y.elements * (taps * 6.0 + attrs.kernel[0] * 5.0 + 10.0)),
     )
 
@@ -121,6 +123,7 @@ def _lower_average(site: Site) -> Lowered:
         calls=_calls(site, function, Const("multipliers")),
         tables=(Table("multipliers", pairs, f"pairs (window size, multiplier times 2^-{shift})", parameter=False),),
         records=(Record("shape", f"{function.name}_shape", fields, AVERAGE_SHAPE_BYTES),),
+        overlap=window_overlap(site, attrs.strides, attrs.pads),
         instructions=round(site.y.elements * (taps * 4.0 + attrs.kernel[0] * 5.0 + 24.0)),
     )
 
