@@ -230,14 +230,21 @@ def signed_bits(low: int, high: int) -> int:
     return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0) + 1
 
 
+def exact_dtype(bound: int) -> type[np.float32] | type[np.float64] | type[np.int64]:
+    """The fastest type in which sums bounded by `bound` are exact, in any order of additions.
+
+    binary32 holds every integer below 2**24 and binary64 below 2**53; both have fast matrix products.
+    """
+    if bound < 1 << 24:
+        return np.float32
+    return np.float64 if bound < 1 << 53 else np.int64
+
+
 def exact_matmul(left: np.ndarray, right: np.ndarray, bound: int) -> np.ndarray:
     """Integer matrix product (..., K) x (K, M), exact, in int64.
 
-    Uses binary64 BLAS when every partial sum is below 2**53 (`bound` is a bound on the absolute sum),
-    where all additions are exact in any order, and binary32 below 2**24; else int64 arithmetic.
+    Args:
+        bound: bound on the absolute value of every partial sum.
     """
-    if bound < 1 << 24:
-        return np.rint(np.matmul(left.astype(np.float32), right.astype(np.float32))).astype(np.int64)
-    if bound < 1 << 53:
-        return np.rint(np.matmul(left.astype(np.float64), right.astype(np.float64))).astype(np.int64)
-    return np.matmul(left.astype(np.int64), right.astype(np.int64))
+    dtype = exact_dtype(bound)
+    return np.matmul(left.astype(dtype, copy=False), right.astype(dtype, copy=False)).astype(np.int64)

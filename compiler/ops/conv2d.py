@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ir.graph import Attrs, Graph, Node
 from ..ir.types import TensorType
-from ..numerics import exact_matmul
+from ..numerics import exact_dtype
 from .accumulator import absolute_bound
 from .activation import NONE, Activation
 from .linear import centred_weights, finish_fixed, linear_requantization
@@ -61,34 +61,32 @@ def convolve(x: np.ndarray, weights: np.ndarray, attrs: Conv2DAttrs, bound: int 
         (B, OH, OW, out) float32, or int64 if `bound` is given.
     """
     out, kh, kw, per_group = weights.shape
+    if bound is not None:  # before the windows are copied: narrow numbers copy faster
+        x, weights = x.astype(exact_dtype(bound)), weights.astype(exact_dtype(bound))
     view = windows(x, (kh, kw), attrs.strides, attrs.pads, attrs.dilations)
     batch, oh, ow = view.shape[:3]
     if per_group == 1 and attrs.groups > 1:
-        return _depthwise(view, weights, attrs.groups, bound)
+        sums = _depthwise(view, weights, attrs.groups)
+        return sums if bound is None else sums.astype(np.int64)
     groups_out = out // attrs.groups
     parts: list[np.ndarray] = []
     for group in range(attrs.groups):
         columns = view[..., group * per_group : (group + 1) * per_group].reshape(batch * oh * ow, -1)
         kernel = weights[group * groups_out : (group + 1) * groups_out].reshape(groups_out, -1).T
-        sums = np.matmul(columns, kernel) if bound is None else exact_matmul(columns, kernel, bound)
-        parts.append(sums.reshape(batch, oh, ow, groups_out))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=3)
+        parts.append(np.matmul(columns, kernel).reshape(batch, oh, ow, groups_out))
+    sums = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=3)
+    return sums if bound is None else sums.astype(np.int64)
 
 
-def _depthwise(view: np.ndarray, weights: np.ndarray, groups: int, bound: int | None) -> np.ndarray:
+def _depthwise(view: np.ndarray, weights: np.ndarray, groups: int) -> np.ndarray:
     """One input channel per group: a sum over taps of channel-wise products."""
     out, kh, kw, _ = weights.shape
-    multiplier = out // groups
-    kernel = weights.reshape(groups, multiplier, kh, kw)
-    if bound is not None:  # sums below 2**53 are exact in binary64, and faster than in int64
-        exact = np.float64 if bound < 1 << 53 else np.int64
-        view, kernel = view.astype(exact), kernel.astype(exact)
-    total = np.zeros((*view.shape[:3], groups, multiplier), kernel.dtype)
+    kernel = weights.reshape(groups, out // groups, kh, kw)
+    total = np.zeros((*view.shape[:3], groups, out // groups), kernel.dtype)
     for row in range(kh):
         for column in range(kw):
             total += view[:, :, :, row, column, :, None] * kernel[:, :, row, column]
-    sums = total.reshape(*view.shape[:3], out)
-    return sums if bound is None else sums.astype(np.int64)
+    return total.reshape(*view.shape[:3], out)
 
 
 def _float(call: Invocation) -> list[np.ndarray]:
