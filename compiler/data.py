@@ -1,0 +1,142 @@
+"""Calibration and evaluation data: `.npy` and `.npz` files to the arrays the interpreter takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .errors import DataError
+from .ir.graph import Graph
+from .ir.types import TensorType
+from .numerics import quantize_affine
+
+USUAL_KEYS = ("x", "inputs", "input", "images", "data", "x_train", "x_calibration")
+"""Keys looked for, in this order, when a model has one input and the file none of its name."""
+
+Samples = dict[str, np.ndarray]
+
+
+def load_samples(path: str | Path, graph: Graph, limit: int | None = None) -> Samples:
+    """Inputs for `graph` from a file.
+
+    A `.npy` file holds the values of the only input, a `.npz` file one array for each input under the input's
+    name. A model with one input also takes the usual keys (`x`, `inputs`, ...) or the only array of the file.
+    The first axis counts samples; the model's batch axis of 1 may follow it or be left out. Integers are taken
+    as real values, unless the file has scalars `scale` and `zero_point`: then real = (x - zero_point) * scale.
+
+    Args:
+        path: the file.
+        graph: the graph whose inputs are wanted.
+        limit: samples to keep, the first ones.
+
+    Returns:
+        Input tensor name -> float32 array (S, *shape) of real values; raw integers (int64) for integer inputs.
+
+    Raises:
+        DataError: no such file, not such a file, a missing input, a wrong shape, a wrong type, not finite.
+    """
+    file = Path(path).name
+    return check_samples(_read(Path(path)), graph, file, limit)
+
+
+def check_samples(arrays: Mapping[str, np.ndarray], graph: Graph, file: str, limit: int | None = None) -> Samples:
+    """Like `load_samples`, from arrays in memory; the key of an unnamed array is the empty string."""
+    found: Samples = {}
+    for name in graph.inputs:
+        label = graph.labels.get(name, name)
+        array = _pick(arrays, label, len(graph.inputs) == 1, file)
+        found[name] = _convert(array, arrays, graph.types[name], label, file)[:limit]
+    counts = {graph.labels.get(name, name): len(array) for name, array in found.items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"'{label}' has {count}" for label, count in counts.items())
+        raise DataError(f"the inputs have different numbers of samples: {told}", file=file)
+    return found
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        with loaded:
+            return {key: loaded[key] for key in loaded.files}
+    except FileNotFoundError:
+        raise DataError("file not found", file=str(path), hint="check the path of the data") from None
+    except IsADirectoryError:
+        raise DataError("is a folder, not a file", file=str(path), hint="give a .npy or .npz file") from None
+    except PermissionError as error:
+        raise DataError("no permission to read it", file=str(path)) from error
+    except Exception as error:  # numpy raises ValueError, EOFError, BadZipFile, zlib.error ... on damaged files
+        raise DataError(
+            "not a .npy or .npz file of plain numbers, or a damaged one",
+            file=path.name,
+            hint="write it with numpy.save or numpy.savez, without objects",
+        ) from error
+
+
+def _pick(arrays: Mapping[str, np.ndarray], label: str, only: bool, file: str) -> np.ndarray:
+    keys = (label, "", *USUAL_KEYS) if only else (label,)
+    for key in keys:
+        if key in arrays:
+            return arrays[key]
+    if only and len(arrays) == 1:
+        return next(iter(arrays.values()))
+    have = ", ".join(f"'{key}'" for key in arrays if key) or "one unnamed array"
+    raise DataError(
+        f"no array for input '{label}'; the file has {have}",
+        file=file,
+        hint=f"save it with numpy.savez(..., **{{'{label}': array}})",
+    )
+
+
+def _convert(
+    array: np.ndarray, arrays: Mapping[str, np.ndarray], wanted: TensorType, label: str, file: str
+) -> np.ndarray:
+    if array.dtype.kind not in "fiub":
+        raise DataError(
+            f"input '{label}' has element type {array.dtype}, which is no number", file=file, hint="save float32 values"
+        )
+    shape = wanted.shape
+    if array.ndim > 0 and array.shape[1:] == shape:
+        samples = array
+    elif array.ndim > 0 and shape[:1] == (1,) and array.shape[1:] == shape[1:]:
+        samples = array[:, None]
+    else:
+        raise DataError(
+            f"input '{label}' has shape {_spell(array.shape)}, but the model takes {_spell(('N', *shape[1:]))}",
+            file=file,
+            hint="the first axis counts samples; the others are those of the model file, in its order",
+        )
+    if len(samples) == 0:
+        raise DataError(f"input '{label}' has no samples", file=file, hint="a few hundred are enough")
+    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+        bad = int(samples.size - np.isfinite(samples).sum())
+        raise DataError(f"input '{label}' contains {bad} NaN or infinite values", file=file)
+    if samples.dtype.kind != "f" and {"scale", "zero_point"} <= arrays.keys():
+        scale, zero = _scalar(arrays, "scale", file), _scalar(arrays, "zero_point", file)
+        samples = (samples.astype(np.float64) - zero) * scale
+    real = np.ascontiguousarray(samples, np.float32)
+    if wanted.is_float:
+        return real
+    return _raw(samples, real, wanted)
+
+
+def _raw(samples: np.ndarray, real: np.ndarray, wanted: TensorType) -> np.ndarray:
+    """Raw integers of an integer input: integer data is raw already, real data is quantized."""
+    from .ir.types import Affine
+
+    if samples.dtype.kind != "f" or not isinstance(wanted.element, Affine):
+        return samples.astype(np.int64)
+    return quantize_affine(real, wanted.element, sample_axis=True)
+
+
+def _scalar(arrays: Mapping[str, np.ndarray], key: str, file: str) -> float:
+    if arrays[key].size != 1 or arrays[key].dtype.kind not in "fiu":
+        raise DataError(f"'{key}' must be one number", file=file)
+    return float(arrays[key].reshape(()))
+
+
+def _spell(shape: tuple[object, ...]) -> str:
+    return "(" + ", ".join(map(str, shape)) + ")"
