@@ -1,14 +1,14 @@
 """What a backend is: validate, estimate, emit, execute. The compiler finds one by the kind of the board.
 
 A backend is a module-level object named `BACKEND` in `boardfit.backends.<name>`. It takes an integer graph
-(Affine element types for microcontrollers, FixedPoint for FPGAs), builds no plan of its own beyond asking
-`boardfit.plan`, and rounds nothing.
+(Affine element types for microcontrollers, FixedPoint for FPGAs) and rounds nothing. An output softmax that the
+options drop or leave to the host is gone from the graph before a backend sees it.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -63,6 +63,17 @@ class Backend(Protocol):
         """The files of the implementation, without manifest and reference vectors (the driver adds them).
 
         Pure: touches no disk, starts no process, and the same arguments give the same bytes.
+        """
+        ...
+
+    def reference_files(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    ) -> Mapping[str, bytes]:
+        """Reference vectors in the form the emitted test bench reads; empty if it reads none.
+
+        Args:
+            inputs: one array for each graph input, (S, *shape), as `execute` takes them.
+            outputs: one array for each graph output, (S, *shape), as the interpreter gives them.
         """
         ...
 

@@ -1,22 +1,37 @@
 """The command line: `boardfit boards | inspect | estimate | compile | verify`.
 
 Everything heavy is imported inside the commands, so that `boardfit --help` answers at once. A BoardfitError and
-a usage error end with their text on stderr and exit code 2.
+a usage error end with their text on stderr and exit code 2; a failed verification ends with exit code 1.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import __version__
-from .errors import EXIT_CODE, BoardfitError
+from .errors import EXIT_CODE, BoardfitError, UsageError
+from .options import (
+    BackendOptions,
+    CalibrationMethod,
+    HlsTool,
+    ImportOptions,
+    IoType,
+    QuantizeOptions,
+    SoftmaxMode,
+    Strategy,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+NOT_EQUAL = 1
+"""Exit code of a verification that found a difference."""
 
 app = typer.Typer(
     name="boardfit",
@@ -27,8 +42,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")]
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -36,7 +49,62 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-VersionOption = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
+ModelArgument = Annotated[Path, typer.Argument(help="ONNX file, as the exporter wrote it.", show_default=False)]
+BoardOption = Annotated[
+    str,
+    typer.Option("--board", "-b", help="Name of a board ('boardfit boards') or a board file.", show_default=False),
+]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option("--calibration", "-c", help="A few hundred inputs, .npz or .npy, no labels.", show_default=False),
+]
+ShapesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="NAME=1,2,3",
+        help="Shape of an input the file leaves open, batch axis included; repeatable.",
+        show_default=False,
+    ),
+]
+MethodOption = Annotated[
+    CalibrationMethod, typer.Option("--calibration-method", help="How ranges are taken from the data.")
+]
+WidthOption = Annotated[int, typer.Option("--width", help="FPGA: bits of a value.")]
+ChannelsLastOption = Annotated[
+    bool, typer.Option("--channels-last-io", help="Take images of a channels-first model channels-last.")
+]
+SingleHeaderOption = Annotated[
+    bool, typer.Option("--single-header", help="Microcontroller: one self-contained header.")
+]
+ToolOption = Annotated[HlsTool, typer.Option("--backend-tool", help="FPGA: tool the project is for.")]
+IoTypeOption = Annotated[
+    IoType | None,
+    typer.Option("--io-type", help="FPGA: wires or FIFOs between layers.", show_default="chosen by the planner"),
+]
+ReuseOption = Annotated[
+    int | None,
+    typer.Option(
+        "--reuse-factor",
+        help="FPGA: multiplications per multiplier, all layers.",
+        show_default="chosen by the planner",
+    ),
+]
+StrategyOption = Annotated[
+    Strategy | None,
+    typer.Option("--strategy", help="FPGA: how layers multiply.", show_default="chosen by the planner"),
+]
+SoftmaxOption = Annotated[
+    SoftmaxMode,
+    typer.Option("--softmax", help="A softmax at the output: on the device, dropped, or in host code (FPGA)."),
+]
+ClockOption = Annotated[
+    float | None, typer.Option("--clock-ns", help="FPGA: clock period.", show_default="the board's")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")]
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+]
 
 
 @app.callback()
@@ -48,37 +116,171 @@ def _options(version: VersionOption = False) -> None:
 def boards(as_json: JsonOption = False) -> None:
     """List the boards: name, kind, part or core, clock, budget."""
     from .board import shipped_boards
+    from .tables import board_facts, boards_table
 
     if as_json:
         _print_json([board_facts(board) for board in shipped_boards()])
-        return
-    from .tables import boards_table
-
-    _console().print(boards_table(shipped_boards()))
+    else:
+        _console().print(boards_table(shipped_boards()))
 
 
-def board_facts(board: Any) -> dict[str, Any]:
-    """What `boards --json` says about one board."""
-    from dataclasses import asdict
+@app.command()
+def inspect(model: ModelArgument, input_shape: ShapesOption = None, as_json: JsonOption = False) -> None:
+    """Show layers, shapes, parameters, MACs, and what each backend can do with each node."""
+    from . import api
+    from .tables import inspection_tables
 
-    facts = asdict(board)
-    facts = {key: sorted(value) if isinstance(value, frozenset) else value for key, value in facts.items()}
-    return {"kind": board.kind, **facts, "clock_mhz": board.clock_mhz, "budget": asdict(board.budget)}
+    found = api.inspect(model, input_shapes=_shapes(input_shape))
+    if as_json:
+        _print_json(found)
+    else:
+        _print_tables(inspection_tables(found))
+
+
+@app.command()
+def estimate(
+    model: ModelArgument,
+    board: BoardOption,
+    calibration: CalibrationOption = None,
+    input_shape: ShapesOption = None,
+    calibration_method: MethodOption = CalibrationMethod.MIN_MAX,
+    width: WidthOption = QuantizeOptions().width,
+    channels_last_io: ChannelsLastOption = False,
+    backend_tool: ToolOption = HlsTool.VITIS,
+    io_type: IoTypeOption = None,
+    reuse_factor: ReuseOption = None,
+    strategy: StrategyOption = None,
+    softmax: SoftmaxOption = SoftmaxMode.KEEP,
+    clock_ns: ClockOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Estimate what a model costs on a board, per layer and against its budget; nothing is written."""
+    from . import api
+    from .tables import estimate_tables
+
+    found = api.estimate(
+        model,
+        board,
+        calibration,
+        imports=ImportOptions(_shapes(input_shape), channels_last_io),
+        quantize=QuantizeOptions(calibration_method, width),
+        backend=BackendOptions(False, backend_tool, io_type, reuse_factor, strategy, softmax, clock_ns),
+    )
+    if as_json:
+        _print_json(found)
+    else:
+        _print_tables(estimate_tables(found))
+
+
+@app.command()
+def compile(
+    model: ModelArgument,
+    board: BoardOption,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)],
+    calibration: CalibrationOption = None,
+    input_shape: ShapesOption = None,
+    calibration_method: MethodOption = CalibrationMethod.MIN_MAX,
+    width: WidthOption = QuantizeOptions().width,
+    channels_last_io: ChannelsLastOption = False,
+    single_header: SingleHeaderOption = False,
+    backend_tool: ToolOption = HlsTool.VITIS,
+    io_type: IoTypeOption = None,
+    reuse_factor: ReuseOption = None,
+    strategy: StrategyOption = None,
+    softmax: SoftmaxOption = SoftmaxMode.KEEP,
+    clock_ns: ClockOption = None,
+    dump_ir: Annotated[
+        Path | None,
+        typer.Option("--dump-ir", help="Folder for the graph after each pass.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compile a model for a board: C sources for a microcontroller, an hls4ml project for an FPGA."""
+    from . import api
+    from .tables import compilation_tables
+
+    made = api.compile(
+        model,
+        board,
+        calibration,
+        output=output,
+        imports=ImportOptions(_shapes(input_shape), channels_last_io),
+        quantize=QuantizeOptions(calibration_method, width),
+        backend=BackendOptions(single_header, backend_tool, io_type, reuse_factor, strategy, softmax, clock_ns),
+        dump_ir=dump_ir,
+    )
+    if as_json:
+        _print_json({"folder": str(output), "digest": made.artifact.digest, "estimate": made.estimate})
+    else:
+        _print_tables(compilation_tables(made))
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="What 'boardfit compile' wrote.", show_default=False)],
+    runner: Annotated[
+        str | None,
+        typer.Option("--runner", help="One way to run it.", show_default="all there are"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run an output folder and compare every value with the integer reference."""
+    from . import api
+    from .tables import verification_tables
+
+    found = api.verify(folder, runner)
+    if as_json:
+        _print_json(found)
+    else:
+        _print_tables(verification_tables(found))
+    if not found.equal:
+        raise typer.Exit(NOT_EQUAL)
+
+
+def _shapes(given: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """`--input-shape NAME=1,2,3` options as a mapping; the name may itself contain '='."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in given or ():
+        name, equals, numbers = text.rpartition("=")
+        try:
+            shape = tuple(int(number) for number in numbers.replace("x", ",").split(","))
+        except ValueError:
+            shape = ()
+        if not equals or not name or not shape or min(shape) < 1:
+            raise UsageError(f"--input-shape '{text}' is not NAME=1,2,3", hint="write --input-shape input=1,3,32,32")
+        if name in shapes:
+            raise UsageError(f"--input-shape gives '{name}' twice")
+        shapes[name] = shape
+    return shapes
 
 
 def _console() -> Console:
     """A console as wide as the terminal; into a file or a pipe, wide enough that no cell is folded."""
     from rich.console import Console
 
-    return Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=200)
+    return Console(highlight=False) if sys.stdout.isatty() else Console(width=200, highlight=False)
+
+
+def _print_tables(tables: list[Any]) -> None:
+    console = _console()
+    for table in tables:
+        console.print(table)
 
 
 def _print_json(facts: Any) -> None:
-    typer.echo(json.dumps(facts, indent=2))
+    from .manifest import plain
+
+    typer.echo(json.dumps(plain(facts), indent=2))
+
+
+def _interrupted(number: int, _frame: object) -> None:
+    """Unwind on SIGTERM as on Ctrl-C, so that temporary folders are removed."""
+    sys.exit(128 + number)
 
 
 def main() -> None:
     """Entry point of the `boardfit` command."""
+    signal.signal(signal.SIGTERM, _interrupted)
     try:
         app()
     except BoardfitError as error:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import DataError
 from .ir.graph import Graph
-from .ir.types import TensorType
+from .ir.types import Affine, TensorType
 from .numerics import quantize_affine
 
 USUAL_KEYS = ("x", "inputs", "input", "images", "data", "x_train", "x_calibration")
@@ -125,8 +125,6 @@ def _convert(
 
 def _raw(samples: np.ndarray, real: np.ndarray, wanted: TensorType) -> np.ndarray:
     """Raw integers of an integer input: integer data is raw already, real data is quantized."""
-    from .ir.types import Affine
-
     if samples.dtype.kind != "f" or not isinstance(wanted.element, Affine):
         return samples.astype(np.int64)
     return quantize_affine(real, wanted.element, sample_axis=True)

@@ -1,27 +1,50 @@
-"""Tables for people: boards, layers, estimates, verification. Only the command line imports this."""
+"""What the command line prints, as rich tables and lines of text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from .board import Board, McuBoard
 
-UNITS = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18", "uram": "URAM", "flash": "flash", "ram": "RAM"}
+if TYPE_CHECKING:
+    from .api import Compilation
+    from .estimate.report import Estimate
+    from .inspection import Inspection
+    from .verification import RunResult, Verification
+
+Printable = Table | str
+
+HEADINGS = {
+    "lut": "LUT",
+    "ff": "FF",
+    "dsp": "DSP",
+    "bram18": "BRAM18",
+    "uram": "URAM",
+    "flash": "flash",
+    "ram": "RAM",
+    "cycles": "cycles",
+}
 """Resource -> heading."""
+
+FPGA_COLUMNS = ("lut", "ff", "dsp", "bram18", "uram", "cycles")
+MCU_COLUMNS = ("flash", "ram", "cycles")
 
 
 def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table whose columns are right-aligned where every cell is a number."""
+    """A table whose columns are right-aligned where every cell is a number; cells are plain text."""
     cells = [tuple(row) for row in rows]
-    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, heading in enumerate(headings):
         numeric = bool(cells) and all(_is_number(row[index]) for row in cells)
         made.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
-        made.add_row(*row)
+        made.add_row(*(escape(cell) for cell in row))
     return made
 
 
@@ -30,7 +53,7 @@ def size(count: int) -> str:
     for unit, factor in (("MB", 1 << 20), ("KB", 1 << 10)):
         if count >= factor and count % factor == 0:
             return f"{count // factor} {unit}"
-    return f"{count}"
+    return f"{count:,}"
 
 
 def boards_table(boards: Iterable[Board]) -> Table:
@@ -42,10 +65,106 @@ def boards_table(boards: Iterable[Board]) -> Table:
             budget = f"flash {size(board.budget.flash)}, RAM {size(board.budget.ram)}"
         else:
             chip = board.part
-            budget = ", ".join(f"{UNITS[name]} {amount}" for name, amount in board.budget.items() if amount)
+            budget = ", ".join(f"{HEADINGS[name]} {amount:,}" for name, amount in board.budget.items() if amount)
         rows.append((board.name, board.kind, board.title, chip, f"{board.clock_mhz:g} MHz", budget))
     return table("", ("name", "kind", "board", "part or core", "clock", "budget"), rows)
 
 
+def board_facts(board: Board) -> dict[str, Any]:
+    """What `boards --json` says about one board."""
+    return {"kind": board.kind, **asdict(board), "clock_mhz": board.clock_mhz, "budget": asdict(board.budget)}
+
+
+def inspection_tables(found: Inspection) -> list[Printable]:
+    """Interface, layers, and the reasons of every refusal in full."""
+    names = list(found.layers[0].refusals) if found.layers else []
+    rows: list[tuple[str, ...]] = []
+    notes: list[str] = []
+    for layer in found.layers:
+        marks = ["yes" if layer.refusals[name] is None else "no" for name in names]
+        shapes = ", ".join("x".join(map(str, shape)) for shape in layer.shapes)
+        rows.append((layer.node, layer.op_type, layer.op, shapes, f"{layer.parameters:,}", f"{layer.macs:,}", *marks))
+        for name, reason in layer.refusals.items():
+            if reason is not None:
+                notes.append(f"{name}: node '{layer.node}' ({layer.op_type}): {reason}")
+    told = [f"input {name}: {kind}" for name, kind in found.inputs.items()]
+    told += [f"output {name}: {kind}" for name, kind in found.outputs.items()]
+    headings = ("node", "ONNX operator", "becomes", "output shape", "parameters", "MACs", *names)
+    total = f"{len(found.layers)} layers, {found.parameters:,} parameters, {found.macs:,} MACs"
+    head = escape(f"{found.model}  sha256 {found.sha256[:16]}\n" + "\n".join(told))
+    return [head, table("", headings, rows), total, *map(escape, notes)]
+
+
+def estimate_tables(found: Estimate) -> list[Printable]:
+    """Total against budget, then layer by layer."""
+    columns = FPGA_COLUMNS if found.budget.lut else MCU_COLUMNS
+    parts: list[Printable] = [_budget_table(found, columns)]
+    rows = [
+        (
+            layer.node,
+            layer.op,
+            *(f"{getattr(layer.resources, name):,}" for name in columns),
+            f"{layer.interval:,}",
+            layer.choice,
+        )
+        for layer in found.layers
+    ]
+    headings = ("node", "operator", *(HEADINGS[name] for name in columns), "interval", "implementation")
+    parts.append(table("", headings, rows))
+    parts.append(_speed(found))
+    if not found.fits:
+        short = ", ".join(HEADINGS[shortage.resource] for shortage in found.shortages)
+        parts.append(f"does not fit: {short}")
+    return parts
+
+
+def compilation_tables(made: Compilation) -> list[Printable]:
+    """What was written, what it costs, how to go on."""
+    columns = FPGA_COLUMNS if made.board.kind == "fpga" else MCU_COLUMNS
+    parts: list[Printable] = [_budget_table(made.estimate, columns), _speed(made.estimate)]
+    if made.folder is not None:
+        files = f"{len(made.artifact.files)} files; start with {made.artifact.entry}"
+        parts.append(escape(f"wrote {made.folder} ({files})\nnext: boardfit verify {made.folder}"))
+    return parts
+
+
+def verification_tables(found: Verification) -> list[Printable]:
+    """One line per run."""
+    parts: list[Printable] = [escape(f"{found.folder}: {found.backend} for {found.board}")]
+    rows = [(run.runner, f"{run.samples:,}", f"{run.values:,}", f"{run.different:,}", _verdict(run)) for run in found.runs]
+    parts.append(table("", ("runner", "inferences", "values", "different", "verdict"), rows))
+    parts += [escape(f"not run: {runner}: {reason}") for runner, reason in found.skipped.items()]
+    parts += [escape(f"edited since it was written: {path}") for path in found.edited]
+    return parts
+
+
+def _verdict(run: RunResult) -> str:
+    if run.first is None:
+        return "equal to the reference, every value"
+    place = ", ".join(map(str, run.first.index))
+    where = f"output '{run.first.output}', inference {run.first.sample}, index ({place})"
+    return f"differs first at {where}: {run.first.found:g}, not {run.first.expected:g}"
+
+
+def _budget_table(found: Estimate, columns: Sequence[str]) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for name in columns:
+        need = getattr(found.total, name)
+        if name == "cycles":
+            continue
+        have = getattr(found.budget, name)
+        used = f"{100 * need / have:.1f} %" if have else ""
+        error = found.error.get(name)
+        rows.append((HEADINGS[name], f"{need:,}", f"{have:,}", used, f"{100 * error:.0f} %" if error else ""))
+    return table(f"{found.board}", ("resource", "needs", "has", "used", "error of the estimate"), rows)
+
+
+def _speed(found: Estimate) -> str:
+    milliseconds = 1e3 * found.latency_seconds
+    text = f"{found.total.cycles:,} cycles, {milliseconds:.4g} ms at {found.clock_mhz:g} MHz"
+    return text if found.interval == found.total.cycles else f"{text}; a new inference every {found.interval:,} cycles"
+
+
 def _is_number(cell: str) -> bool:
     return not cell or cell.translate(str.maketrans("", "", ",.% -+")).isdigit()
+

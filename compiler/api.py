@@ -1,0 +1,149 @@
+"""The Python interface: inspect, estimate, compile, verify. The command line is a thin layer over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .artifact import Artifact, check_output
+from .backend import find_backend
+from .board import Board, find_board
+from .estimate.budget import check_budget
+from .estimate.report import Estimate
+from .inspection import Inspection, inspect_model
+from .ir.graph import Graph
+from .manifest import manifest_facts
+from .options import BackendOptions, ImportOptions, QuantizeOptions
+from .prepare import Calibration, prepare
+from .reference import make_reference
+from .verification import Verification, verify_folder
+
+REFERENCE_SAMPLES = {"mcu": 32, "fpga": 128}
+"""Reference inputs kept with an output, by kind of board."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """What `compile` made.
+
+    Attributes:
+        graph: the integer graph; `boardfit.interp.run` executes it, the files compute the same.
+        floating: the float graph with the same interface.
+        board: what it was made for.
+        estimate: what it costs.
+        artifact: the files, manifest and reference vectors included.
+        folder: where they were written, or None.
+    """
+
+    graph: Graph
+    floating: Graph
+    board: Board
+    estimate: Estimate
+    artifact: Artifact
+    folder: Path | None
+
+
+def inspect(model: str | Path, *, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> Inspection:
+    """Layers, shapes, parameters, multiply-accumulates, and what each backend can do with each node.
+
+    Raises:
+        ModelError: the model cannot be imported.
+    """
+    return inspect_model(model, input_shapes or {})
+
+
+def estimate(
+    model: str | Path,
+    board: str | Board,
+    calibration: Calibration | None = None,
+    *,
+    imports: ImportOptions | None = None,
+    quantize: QuantizeOptions | None = None,
+    backend: BackendOptions | None = None,
+) -> Estimate:
+    """What a model costs on a board. Does not raise when it does not fit: see `Estimate.fits`.
+
+    Without calibration data the ranges are guessed from random inputs; costs hardly depend on them.
+
+    Raises:
+        BoardfitError: the model, the board, the data or the options are wrong.
+    """
+    target = find_board(board) if isinstance(board, str) else board
+    options = backend or BackendOptions()
+    prepared = prepare(
+        model,
+        target,
+        calibration,
+        imports=imports or ImportOptions(),
+        quantize=quantize or QuantizeOptions(),
+        backend=options,
+        guess=True,
+    )
+    maker = find_backend(target.kind)
+    maker.validate(prepared.graph, target, options)
+    return maker.estimate(prepared.graph, target, options)
+
+
+def compile(
+    model: str | Path,
+    board: str | Board,
+    calibration: Calibration | None = None,
+    *,
+    output: str | Path | None = None,
+    imports: ImportOptions | None = None,
+    quantize: QuantizeOptions | None = None,
+    backend: BackendOptions | None = None,
+    dump_ir: str | Path | None = None,
+) -> Compilation:
+    """Compile a model for a board.
+
+    Args:
+        model: ONNX file.
+        board: name of a board, path of a board file, or a board.
+        calibration: a few hundred inputs without labels; not needed for a model that brings its own quantization.
+        output: folder to write; None keeps the files in memory.
+        imports, quantize, backend: options of the stages.
+        dump_ir: folder for the graph after each pass.
+
+    Raises:
+        BudgetError: the design does not fit the board.
+        BoardfitError: the model, the board, the data, the options or the output folder are wrong.
+    """
+    target = find_board(board) if isinstance(board, str) else board
+    if output is not None:
+        check_output(output)
+    options = backend or BackendOptions()
+    quantization = quantize or QuantizeOptions()
+    import_options = imports or ImportOptions()
+    prepared = prepare(
+        model,
+        target,
+        calibration,
+        imports=import_options,
+        quantize=quantization,
+        backend=options,
+        dump=None if dump_ir is None else Path(dump_ir),
+    )
+    maker = find_backend(target.kind)
+    maker.validate(prepared.graph, target, options)
+    cost = maker.estimate(prepared.graph, target, options)
+    check_budget(cost, target, prepared.model)
+    artifact = maker.emit(prepared.graph, target, options)
+    reference = make_reference(prepared.graph, prepared.data, REFERENCE_SAMPLES[target.kind])
+    artifact = artifact.with_files(maker.reference_files(reference.inputs, reference.outputs))
+    artifact = artifact.with_files(reference.files())
+    artifact = artifact.with_manifest(
+        manifest_facts(prepared, target, cost, maker.name, import_options, quantization, options)
+    )
+    folder = None if output is None else artifact.write(output)
+    return Compilation(prepared.graph, prepared.floating, target, cost, artifact, folder)
+
+
+def verify(folder: str | Path, runner: str | None = None) -> Verification:
+    """Run an output folder on its reference inputs and compare every value with the interpreter's.
+
+    Raises:
+        BoardfitError: not an output of boardfit, no such runner, or a tool is missing.
+    """
+    return verify_folder(folder, runner)

@@ -1,0 +1,177 @@
+"""From a model file to the integer graph a backend takes: import, canonical form, quantization."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from .board import Board
+from .data import Samples, check_samples, load_samples
+from .errors import UsageError
+from .ir.graph import Graph
+from .options import BackendOptions, ImportOptions, QuantizeOptions, SoftmaxMode
+
+Calibration = str | Path | np.ndarray | Mapping[str, np.ndarray]
+"""A `.npy` or `.npz` file, the samples of the only input, or the samples of each input by name."""
+
+FOR_MCU = frozenset({"single_header", "softmax"})
+FOR_FPGA = frozenset({"tool", "io_type", "reuse_factor", "strategy", "softmax", "clock_ns"})
+GUESSED_SAMPLES = 16
+SEED = 2026
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A model made ready for one kind of board.
+
+    Attributes:
+        graph: integer graph.
+        floating: the float graph it was made from, same interface.
+        data: samples of the float graph's inputs, the calibration data or the guessed inputs.
+        model: name of the model file.
+        sha256: of the model file.
+        calibrated: whether `data` came from the user (else ranges are guesses and only costs mean anything).
+    """
+
+    graph: Graph
+    floating: Graph
+    data: Samples
+    model: str
+    sha256: str
+    calibrated: bool
+
+
+def prepare(
+    model: str | Path,
+    board: Board,
+    calibration: Calibration | None,
+    *,
+    imports: ImportOptions,
+    quantize: QuantizeOptions,
+    backend: BackendOptions,
+    dump: Path | None = None,
+    guess: bool = False,
+) -> Prepared:
+    """Import a model and make an integer graph of it.
+
+    Args:
+        guess: without calibration data, take random inputs (good enough for costs) in place of refusing.
+        dump: folder for the graph after each pass.
+
+    Raises:
+        ModelError, DataError, UsageError: see the stages.
+    """
+    from .frontend import load_model
+    from .passes.channels_last_io import ChannelsLastIo
+    from .passes.output_softmax import DropOutputSoftmax
+    from .pipeline import PipelineOptions, canonical_passes, run_passes
+
+    check_options(board, quantize, backend)
+    path = Path(model)
+    imported = load_model(path, dict(imports.input_shapes))
+    data = load_calibration(calibration, imported)
+    passes = list(canonical_passes(fuse=board.kind == "mcu"))
+    if imports.channels_last_io:
+        passes.insert(0, ChannelsLastIo())
+    if backend.softmax is not SoftmaxMode.KEEP:
+        passes.append(DropOutputSoftmax())
+    floating = run_passes(imported, passes, PipelineOptions(dump=dump)).graph
+    given = data is not None
+    if data is None and guess:
+        data = guessed_inputs(imported)
+    if data is not None:
+        data = _like(floating, data)
+    graph = _quantize(floating, board, data, quantize, dump)
+    return Prepared(graph, floating, data or {}, path.name, hashlib.sha256(path.read_bytes()).hexdigest(), given)
+
+
+def load_calibration(calibration: Calibration | None, graph: Graph) -> Samples | None:
+    """Samples for the inputs of an imported graph, from a file or from memory.
+
+    Raises:
+        DataError: see `boardfit.data`.
+    """
+    if calibration is None:
+        return None
+    if isinstance(calibration, (str, Path)):
+        return load_samples(calibration, graph)
+    if isinstance(calibration, np.ndarray):
+        calibration = {"": calibration}
+    return check_samples(calibration, graph, "calibration data")
+
+
+def guessed_inputs(graph: Graph) -> Samples:
+    """A few normally distributed inputs (integer inputs: their whole range)."""
+    random = np.random.default_rng(SEED)
+    found: Samples = {}
+    for name in graph.inputs:
+        shape = (GUESSED_SAMPLES, *graph.types[name].shape)
+        element = graph.types[name].element
+        if graph.types[name].is_float:
+            found[name] = random.standard_normal(shape).astype(np.float32)
+        else:
+            low, high = getattr(element, "minimum"), getattr(element, "maximum")  # noqa: B009
+            found[name] = random.integers(low, high, shape, endpoint=True)
+    return found
+
+
+def check_options(board: Board, quantize: QuantizeOptions, backend: BackendOptions) -> None:
+    """Refuse options that mean nothing for the kind of the board.
+
+    Raises:
+        UsageError: such an option, or a value out of range.
+    """
+    known, other = (FOR_MCU, "an FPGA") if board.kind == "mcu" else (FOR_FPGA, "a microcontroller")
+    plain = BackendOptions()
+    for field in fields(backend):
+        if field.name not in known and getattr(backend, field.name) != getattr(plain, field.name):
+            raise UsageError(
+                f"option {field.name.replace('_', '-')} is for {other}, and {board.name} is none",
+                hint="leave it out, or choose another board",
+            )
+    if board.kind == "mcu":
+        if quantize.width not in (8, QuantizeOptions().width):
+            raise UsageError("option width is for an FPGA; microcontrollers compute in 8 bits", hint="leave it out")
+        if backend.softmax is SoftmaxMode.HOST:
+            raise UsageError("softmax 'host' is for an FPGA: a microcontroller has no host", hint="keep or drop it")
+    elif not 2 <= quantize.width <= 32:
+        raise UsageError(f"width {quantize.width} is not between 2 and 32")
+    if backend.reuse_factor is not None and backend.reuse_factor < 1:
+        raise UsageError(f"reuse factor {backend.reuse_factor} is less than 1")
+    if backend.clock_ns is not None and not backend.clock_ns > 0:
+        raise UsageError(f"clock period {backend.clock_ns} ns is not positive")
+
+
+def _quantize(
+    floating: Graph, board: Board, data: Samples | None, options: QuantizeOptions, dump: Path | None
+) -> Graph:
+    from .pipeline import PipelineOptions, run_passes
+
+    if board.kind == "mcu":
+        from .compress.ptq import quantize_for_mcu
+        from .passes.lower_quantized import LowerQuantized
+
+        annotated = quantize_for_mcu(floating, data, options)
+        return run_passes(annotated, [LowerQuantized()], PipelineOptions(dump=dump)).graph
+    from .compress.fpga import quantize_for_fpga
+
+    if data is None:
+        raise UsageError(
+            "fixed-point types are chosen from calibration data, and there is none",
+            hint="give calibration data: --calibration data.npz (a few hundred inputs, no labels needed)",
+        )
+    return quantize_for_fpga(floating, data, options)
+
+
+def _like(graph: Graph, data: Samples) -> Samples:
+    """Samples whose images follow the layout of `graph`'s inputs, given in the layout of the file."""
+    return {
+        name: values
+        if values.shape[1:] == graph.types[name].shape
+        else np.ascontiguousarray(values.transpose(0, 1, 3, 4, 2))
+        for name, values in data.items()
+    }
