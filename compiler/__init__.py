@@ -16,30 +16,57 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_EXPORTS = {
-    "api": ("Compilation", "compile", "estimate", "inspect", "verify"),
-    "board": ("FpgaBoard", "McuBoard", "find_board", "shipped_boards"),
-    "errors": ("BoardfitError",),
-    "estimate.report": ("Estimate",),
-    "inspection": ("Inspection",),
-    "options": (
-        "BackendOptions",
-        "CalibrationMethod",
-        "HlsTool",
-        "ImportOptions",
-        "IoType",
-        "QuantizeOptions",
-        "SoftmaxMode",
-        "Strategy",
-    ),
-    "resources": ("Resources",),
-    "verification": ("Verification",),
+__all__ = [
+    "BackendOptions",
+    "BoardfitError",
+    "CalibrationMethod",
+    "Compilation",
+    "Estimate",
+    "FpgaBoard",
+    "HlsTool",
+    "ImportOptions",
+    "Inspection",
+    "IoType",
+    "McuBoard",
+    "QuantizeOptions",
+    "Resources",
+    "SoftmaxMode",
+    "Strategy",
+    "Verification",
+    "__version__",
+    "compile",
+    "estimate",
+    "find_board",
+    "inspect",
+    "shipped_boards",
+    "verify",
+]
+
+_HOME = {
+    "BackendOptions": "options",
+    "BoardfitError": "errors",
+    "CalibrationMethod": "options",
+    "Compilation": "api",
+    "Estimate": "estimate.report",
+    "FpgaBoard": "board",
+    "HlsTool": "options",
+    "ImportOptions": "options",
+    "Inspection": "inspection",
+    "IoType": "options",
+    "McuBoard": "board",
+    "QuantizeOptions": "options",
+    "Resources": "resources",
+    "SoftmaxMode": "options",
+    "Strategy": "options",
+    "Verification": "verification",
+    "compile": "api",
+    "estimate": "api",
+    "find_board": "board",
+    "inspect": "api",
+    "shipped_boards": "board",
+    "verify": "api",
 }
-"""Module -> public names it holds."""
-
-_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
-
-__all__ = ["__version__", *sorted(_HOME)]
+"""Public name -> module that holds it."""
 
 if TYPE_CHECKING:
     from .api import Compilation, compile, estimate, inspect, verify

@@ -66,9 +66,7 @@ class Backend(Protocol):
         """
         ...
 
-    def reference_files(
-        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
-    ) -> Mapping[str, bytes]:
+    def reference_files(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> Mapping[str, bytes]:
         """Reference vectors in the form the emitted test bench reads; empty if it reads none.
 
         Args:

@@ -30,6 +30,7 @@ from .options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+DEFAULT_WIDTH = QuantizeOptions().width
 NOT_EQUAL = 1
 """Exit code of a verification that found a difference."""
 
@@ -102,9 +103,7 @@ ClockOption = Annotated[
     float | None, typer.Option("--clock-ns", help="FPGA: clock period.", show_default="the board's")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")]
-VersionOption = Annotated[
-    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-]
+VersionOption = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 
 
 @app.callback()
@@ -144,7 +143,7 @@ def estimate(
     calibration: CalibrationOption = None,
     input_shape: ShapesOption = None,
     calibration_method: MethodOption = CalibrationMethod.MIN_MAX,
-    width: WidthOption = QuantizeOptions().width,
+    width: WidthOption = DEFAULT_WIDTH,
     channels_last_io: ChannelsLastOption = False,
     backend_tool: ToolOption = HlsTool.VITIS,
     io_type: IoTypeOption = None,
@@ -180,7 +179,7 @@ def compile(
     calibration: CalibrationOption = None,
     input_shape: ShapesOption = None,
     calibration_method: MethodOption = CalibrationMethod.MIN_MAX,
-    width: WidthOption = QuantizeOptions().width,
+    width: WidthOption = DEFAULT_WIDTH,
     channels_last_io: ChannelsLastOption = False,
     single_header: SingleHeaderOption = False,
     backend_tool: ToolOption = HlsTool.VITIS,

@@ -78,7 +78,7 @@ class BackendOptions:
     Attributes:
         single_header: (mcu) one self-contained header in place of a header and sources.
         tool: (fpga) synthesis tool the project is for.
-        io_type: (fpga) hls4ml IOType.
+        io_type: (fpga) hls4ml IOType; None lets the planner choose.
         reuse_factor: (fpga) multiplications per multiplier for every layer; None lets the planner choose.
         strategy: (fpga) strategy of every layer; None lets the planner choose.
         softmax: (fpga, mcu) what becomes of a softmax at an output.
@@ -87,7 +87,7 @@ class BackendOptions:
 
     single_header: bool = False
     tool: HlsTool = HlsTool.VITIS
-    io_type: IoType = IoType.PARALLEL
+    io_type: IoType | None = None
     reuse_factor: int | None = None
     strategy: Strategy | None = None
     softmax: SoftmaxMode = SoftmaxMode.KEEP

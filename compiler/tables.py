@@ -131,7 +131,9 @@ def compilation_tables(made: Compilation) -> list[Printable]:
 def verification_tables(found: Verification) -> list[Printable]:
     """One line per run."""
     parts: list[Printable] = [escape(f"{found.folder}: {found.backend} for {found.board}")]
-    rows = [(run.runner, f"{run.samples:,}", f"{run.values:,}", f"{run.different:,}", _verdict(run)) for run in found.runs]
+    rows = [
+        (run.runner, f"{run.samples:,}", f"{run.values:,}", f"{run.different:,}", _verdict(run)) for run in found.runs
+    ]
     parts.append(table("", ("runner", "inferences", "values", "different", "verdict"), rows))
     parts += [escape(f"not run: {runner}: {reason}") for runner, reason in found.skipped.items()]
     parts += [escape(f"edited since it was written: {path}") for path in found.edited]
@@ -167,4 +169,3 @@ def _speed(found: Estimate) -> str:
 
 def _is_number(cell: str) -> bool:
     return not cell or cell.translate(str.maketrans("", "", ",.% -+")).isdigit()
-

@@ -119,14 +119,10 @@ def verify_folder(folder: str | Path, runner: str | None = None) -> Verification
         runs.append(_compare(name, names, reference.outputs, outputs))
     if not runs:
         raise last
-    return Verification(
-        str(folder), backend.name, manifest["board"]["name"], tuple(edited), tuple(runs), skipped
-    )
+    return Verification(str(folder), backend.name, manifest["board"]["name"], tuple(edited), tuple(runs), skipped)
 
 
-def _compare(
-    runner: str, names: list[str], expected: tuple[np.ndarray, ...], found: list[np.ndarray]
-) -> RunResult:
+def _compare(runner: str, names: list[str], expected: tuple[np.ndarray, ...], found: list[np.ndarray]) -> RunResult:
     different, first = 0, None
     for name, want, have in zip(names, expected, found, strict=True):
         if want.shape != have.shape:

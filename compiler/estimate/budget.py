@@ -39,7 +39,9 @@ def heaviest(layers: Iterable[LayerEstimate], resource: str) -> list[LayerEstima
 
 def best_saving(estimate: Estimate) -> Saving | None:
     """The change after which the design comes nearest to fitting (or fits with most room); None if none helps."""
-    helping = [s for s in estimate.savings if overload(s.total, estimate.budget) < overload(estimate.total, estimate.budget)]
+    helping = [
+        s for s in estimate.savings if overload(s.total, estimate.budget) < overload(estimate.total, estimate.budget)
+    ]
     return min(helping, key=lambda saving: overload(saving.total, estimate.budget), default=None)
 
 
@@ -85,7 +87,5 @@ def _hint(estimate: Estimate, board: Board) -> str:
     larger = f"take a larger board: it would fit {roomy[0].name}" if roomy else ""
     if saving is None:
         return larger or "make the model smaller: fewer or narrower layers"
-    after = ", ".join(
-        f"{_label(s.resource)} {s.need:,}" for s in saving.total.over(estimate.budget)
-    )
+    after = ", ".join(f"{_label(s.resource)} {s.need:,}" for s in saving.total.over(estimate.budget))
     return f"{saving.change} saves most (then still short: {after})" + (f", or {larger}" if larger else "")
