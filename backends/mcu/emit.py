@@ -46,12 +46,13 @@ def core_files(plan: Plan, board: McuBoard, prefix: str, *, single_header: bool)
     ports = _ports(plan, prefix, names)
     context = {
         **_interface(plan, board, prefix, ports),
-        "functions": [function_text(function) for function in plan.functions],
+        "functions": [function_text(function) for function in plan.functions if function.template],
         "headers": sorted({header for function in plan.functions for header in function.headers}),
         "tables": _tables(plan, names),
         "total": f"{sum(layer.lowered.constant_bytes for layer in plan.layers):,}",
         "records": _records(plan, names),
         "statements": _statements(plan, names),
+        "calls": any(layer.lowered.calls for layer in plan.layers),
         "source_file": f"{prefix}.c" if not single_header else "the implementation",
     }
     interface = render("core/model.h.j2", context)

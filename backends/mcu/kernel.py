@@ -90,7 +90,7 @@ class Function:
 
     Attributes:
         name: what the function is called in C; equal names must mean equal text.
-        template: path below `templates/mcu/kernels/`.
+        template: path below `templates/mcu/kernels/`; '' for a function of the C library.
         context: further template variables; numbers are formatted here, not in the template. `name` is given too.
         requires: functions or types that must be emitted before it.
         code_bytes: predicted machine code; None looks `size_key` up in the measured table.

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from ..kernel import Kernel
-from . import convolution, linear, pooling, reshape
+from . import convolution, elementwise, linear, moves, pooling, reductions, reshape, transposed, unary
 
 KERNELS: tuple[Kernel, ...] = (
     *linear.KERNELS,
     *convolution.KERNELS,
     *pooling.KERNELS,
     *reshape.KERNELS,
+    *elementwise.KERNELS,
+    *unary.KERNELS,
+    *moves.KERNELS,
+    *reductions.KERNELS,
+    *transposed.KERNELS,
 )
 """Every variant; of equal predicted cost the first one wins."""
 

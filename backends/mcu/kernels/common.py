@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +13,14 @@ from boardfit.ops.activation import Activation
 from boardfit.ops.linear import centred_weights, linear_requantization
 from boardfit.plan.overlap import window_distance
 
+from ..axes import WALK_AXES
 from ..kernel import Const, Function, Literal, Site, Table
 from ..storage import Storage, storage_for
 
 REQUANTIZE = Function("requantize", "requantize.c.j2", code_bytes=0, stack_bytes=0)
 REQUANTIZE_WIDE = Function("requantize_wide", "requantize_wide.c.j2", code_bytes=0, stack_bytes=0)
 CLIP = Function("clip", "clip.c.j2", code_bytes=0, stack_bytes=0)
+WALK = Function("walk", "walk.c.j2", {"axes": WALK_AXES}, code_bytes=0, stack_bytes=0)
 
 INT32_MAX = (1 << 31) - 1
 HIGH_WORD = 32
@@ -160,3 +163,8 @@ def window_overlap(
     sizes = (site.x_storage().bytes, site.y_storage.bytes)
     image, made = (height, width, channels), (rows, columns, outputs)
     return {0: window_distance(image, made, strides, pads, element_bytes=sizes, tile=tile, buffered=buffered)}
+
+
+def array(values: Sequence[int]) -> str:
+    """C initialiser of an array member; an empty one is all zeros."""
+    return "{" + ", ".join(map(str, values or (0,))) + "}"
