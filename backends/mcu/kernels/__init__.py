@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from ..kernel import Kernel
-from . import convolution, elementwise, linear, moves, pooling, reductions, reshape, transposed, unary
+from . import (
+    convolution,
+    dsp_convolution,
+    dsp_dense,
+    dsp_depthwise,
+    elementwise,
+    linear,
+    moves,
+    pooling,
+    reductions,
+    reshape,
+    transposed,
+    unary,
+)
 
 KERNELS: tuple[Kernel, ...] = (
     *linear.KERNELS,
@@ -15,6 +28,9 @@ KERNELS: tuple[Kernel, ...] = (
     *moves.KERNELS,
     *reductions.KERNELS,
     *transposed.KERNELS,
+    *dsp_convolution.KERNELS,
+    *dsp_depthwise.KERNELS,
+    *dsp_dense.KERNELS,
 )
 """Every variant; of equal predicted cost the first one wins."""
 

@@ -1,0 +1,280 @@
+"""Convolutions for cores with the DSP extension: columns of halfwords times two channels in a halfword.
+
+Measured on Cortex-M4: 0.77 instructions for each multiplication in the inner loop, 6.6 for each output.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from boardfit.ops.conv2d import Conv2DAttrs
+from boardfit.plan.overlap import safe_distance
+
+from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
+from ..storage import S8
+from .common import affine_refusal, initialisers, linear_parameters, linear_refusal
+from .dsp_layout import (
+    LinearLayer,
+    addend,
+    high_word_shift,
+    multiply_stream,
+    refuse_pairs,
+    refuse_requantization,
+)
+
+NEEDS = frozenset({"dsp"})
+UNROLL = 8
+STEP_BYTES = 48
+PAIRED_SHIFT = 8
+PIXELS = 4
+
+SUPPORT = Function("dsp_support", "dsp/support.c.j2", code_bytes=0, stack_bytes=0)
+MULTIPLY = Function(
+    "multiply_columns",
+    "dsp/multiply.c.j2",
+    {"unroll": UNROLL},
+    (SUPPORT,),
+    code_bytes=644,
+    stack_bytes=84,
+)
+WIDEN = Function("widen_columns", "dsp/widen.c.j2", {}, (SUPPORT,), code_bytes=76, stack_bytes=36)
+ROWS = Function(
+    "convolution_rows",
+    "dsp/convolution_rows.c.j2",
+    {"multiply": MULTIPLY.name, "widen": WIDEN.name},
+    (MULTIPLY, WIDEN),
+    code_bytes=502,
+    stack_bytes=200,
+    headers=("string.h",),
+)
+ROWS_SHAPE_BYTES = 20 * 4
+WINDOWS_SHAPE_BYTES = 17 * 4
+
+
+def refuse_linear(site: Site) -> str | None:
+    """Why a layer does not suit the DSP kernels for int8 matrix products, whatever its geometry."""
+    reason = affine_refusal(site, 0) or linear_refusal(site)
+    if reason:
+        return reason
+    if site.x_storage() != S8 or site.y_storage != S8:
+        return "its activations are not int8"
+    return None
+
+
+def refuse_layer(layer: LinearLayer) -> str | None:
+    """Why the weights and the requantization do not suit the kernels."""
+    if layer.weights.min(initial=0) < -128 or layer.weights.max(initial=0) > 127:
+        return "its weights less their zero point do not fit int8"
+    return refuse_requantization(layer.requantization, PAIRED_SHIFT) or refuse_pairs(layer)
+
+
+def convolution_layer(site: Site) -> LinearLayer:
+    """The matrix product of a convolution, its depth padded to whole words, its outputs to pairs."""
+    parameters = linear_parameters(site, site.attrs(Conv2DAttrs).activation)
+    outputs = len(parameters.weights)
+    weights = parameters.weights.reshape(outputs, -1).astype(np.int64)
+    layer = LinearLayer(weights, parameters.folded.astype(np.int64), parameters.requantization)
+    return layer.padded(outputs, round_up(weights.shape[1], 4))
+
+
+def round_up(value: int, unit: int) -> int:
+    """The smallest multiple of `unit` that is not below `value`."""
+    return -(-value // unit) * unit
+
+
+def multiply_instructions(pixels: int, outputs: int, depth: int) -> int:
+    """Executed instructions of `multiply_columns` for groups of four pixels; exact."""
+    steps = depth // 2 - 1
+    pair = 60 + 12 * steps + 3 * (steps // UNROLL + 1)
+    return math.ceil(pixels / PIXELS) * (pair * outputs // 2 + 7)
+
+
+def requantization_fields(layer: LinearLayer, steps: int, step_bytes: int, unroll: int) -> dict[str, str]:
+    """Members of the shape structs that the inner loops read."""
+    r = layer.requantization
+    shift = high_word_shift(r)
+    return {
+        "skip": f"{(unroll - steps % unroll) * step_bytes}u",
+        "addend": f"{{{addend(r)}, {addend(r, PAIRED_SHIFT)}}}",
+        "shift": f"{{{shift}u, {shift + PAIRED_SHIFT}u}}",
+    }
+
+
+def _stream(layer: LinearLayer) -> tuple[Table, dict[str, str]]:
+    stream = multiply_stream(layer)
+    note = f"pairs of output channels: start sums, weights, multipliers times 2^-{layer.requantization.shift}"
+    fields = requantization_fields(layer, layer.weights.shape[1] // 2 - 1, STEP_BYTES, UNROLL)
+    return Table("stream", stream, note), fields
+
+
+def _refuse(site: Site) -> str | None:
+    reason = refuse_linear(site)
+    if reason:
+        return reason
+    attrs = site.attrs(Conv2DAttrs)
+    if attrs.groups != 1:
+        return "it has groups"
+    if attrs.dilations != (1, 1):
+        return "it is dilated"
+    if min(attrs.pads) < 0:
+        return "its padding crops"
+    if site.y.shape[3] % 2:
+        return "the number of output channels is odd"
+    return refuse_layer(convolution_layer(site))
+
+
+def _refuse_rows(site: Site) -> str | None:
+    reason = _refuse(site)
+    if reason is None and site.x().shape[3] % 4:
+        reason = "the number of input channels is no multiple of four"
+    return reason
+
+
+def _calls(site: Site, function: Function, scratch_type: str) -> tuple[Call, ...]:
+    image_in, image_out = math.prod(site.x().shape[1:]), math.prod(site.y.shape[1:])
+    return tuple(
+        Call(
+            function,
+            (
+                Input(0, image * image_in),
+                Output(0, image * image_out),
+                Const("stream"),
+                Const("shape"),
+                Scratch(scratch_type),
+            ),
+        )
+        for image in range(site.x().shape[0])
+    )
+
+
+def _in_place(written: np.ndarray, oldest: np.ndarray) -> tuple[int, ...]:
+    return (0,) if safe_distance(written, oldest, buffered=True) == 0 else ()
+
+
+def _lower_rows(site: Site) -> Lowered:
+    attrs = site.attrs(Conv2DAttrs)
+    layer = convolution_layer(site)
+    stream, fields = _stream(layer)
+    images, height, width, channels = site.x().shape
+    _, rows, columns, outputs = site.y.shape
+    kh, kw = site.x(1).shape[1:3]
+    top, left = attrs.pads[:2]
+    if (kh, kw) == (1, 1) and attrs.strides == (1, 1) and not any(attrs.pads):
+        height, width, rows, columns = 1, height * width, 1, rows * columns  # one long row
+    padded = any(attrs.pads)
+    right = max(0, (columns - 1) * attrs.strides[1] + kw - left - width)
+    reach = (round_up(columns, PIXELS) - 1) * attrs.strides[1] + kw  # of the last, incomplete group
+    slack = max(0, reach - left - width - right) * channels
+    shape = Record(
+        "shape",
+        f"{ROWS.name}_shape",
+        initialisers(
+            rows=height,
+            row_bytes=width * channels,
+            kernel_height=kh,
+            stride_y=attrs.strides[0],
+            step=attrs.strides[1] * channels,
+            padded=int(padded),
+            top=top,
+            left=left * channels,
+            right=right * channels,
+            output_rows=rows,
+            output_width=columns,
+            outputs=outputs,
+            window_words=kw * channels // 4,
+            zero=site.x_affine().zero_point[0],
+            stream_words=stream.values.size,
+            **fields,
+        ),
+        ROWS_SHAPE_BYTES,
+    )
+    depth = kh * kw * channels
+    line = (left + width + right) * channels
+    groups = rows * (math.ceil(columns / PIXELS) if padded else columns // PIXELS + columns % PIXELS)
+    per_group = 60 + kh * (26 + 4 * kw * channels)
+    loads = rows * min(kh, attrs.strides[0]) * line if padded else 0
+    row = np.arange(rows)
+    if padded:  # a row is written after its input rows have been copied
+        written = (row + 1) * columns * outputs
+        oldest = np.clip(row * attrs.strides[0] - top + max(kh - attrs.strides[0], 0), 0, height) * width * channels
+    else:  # whole groups, then the pixels left over one by one
+        whole = columns // PIXELS * PIXELS
+        pixel = np.concatenate([np.arange(0, whole, PIXELS), np.arange(whole, columns)])
+        ends = np.append(pixel[1:], columns)
+        written = ((row[:, None] * columns + ends[None, :]) * outputs).reshape(-1)
+        corner = row[:, None] * attrs.strides[0] * width + pixel[None, :] * attrs.strides[1]
+        oldest = (corner * channels).reshape(-1)
+    return Lowered(
+        calls=_calls(site, ROWS, "uint32_t"),
+        tables=(stream,),
+        records=(shape,),
+        scratch_bytes=8 * depth + (round_up(kh * line + slack, 4) if padded else 0),
+        in_place=_in_place(written, oldest) if images == 1 else (),
+        instructions=images * (multiply_instructions(groups * PIXELS, outputs, depth) + groups * per_group + 3 * loads),
+    )
+
+
+def _lower_windows(site: Site) -> Lowered:
+    attrs = site.attrs(Conv2DAttrs)
+    layer = convolution_layer(site)
+    stream, fields = _stream(layer)
+    images, height, width, channels = site.x().shape
+    _, rows, columns, outputs = site.y.shape
+    kh, kw = site.x(1).shape[1:3]
+    depth = layer.weights.shape[1]
+    function = Function(
+        f"convolution_windows_{kh}x{kw}x{channels}",
+        "dsp/convolution_windows.c.j2",
+        {
+            "multiply": MULTIPLY.name,
+            "widen": WIDEN.name,
+            "row_bytes": kw * channels,
+            "kernel_height": kh,
+            "kernel_width": kw,
+            "padded_depth": depth,
+        },
+        (MULTIPLY, WIDEN),
+        code_bytes=440,
+        stack_bytes=240,
+        headers=("string.h",),
+    )
+    shape = Record(
+        "shape",
+        f"{function.name}_shape",
+        initialisers(
+            height=height,
+            width=width,
+            channels=channels,
+            stride_y=attrs.strides[0],
+            stride_x=attrs.strides[1],
+            top=attrs.pads[0],
+            left=attrs.pads[1],
+            output_width=columns,
+            pixels=rows * columns,
+            outputs=outputs,
+            zero=site.x_affine().zero_point[0],
+            stream_words=stream.values.size,
+            **fields,
+        ),
+        WINDOWS_SHAPE_BYTES,
+    )
+    pixels = rows * columns
+    gather = 45 + kh * (6 + kw * channels // 2) + 4 * depth // 4
+    # outside the interior every input is tested
+    inside = max(0, width - kw + 1) * max(0, height - kh + 1) / (attrs.strides[0] * attrs.strides[1]) / pixels
+    gather += round(min(1.0, max(0.0, 1.0 - inside)) * kh * (kw * (8 + 9 * channels) + 8))
+    return Lowered(
+        calls=_calls(site, function, "uint32_t"),
+        tables=(stream,),
+        records=(shape,),
+        scratch_bytes=12 * depth,
+        instructions=images * (multiply_instructions(pixels, outputs, depth) + pixels * gather),
+    )
+
+
+KERNELS = (
+    Kernel("conv2d/dsp_rows", "Conv2D", _refuse_rows, _lower_rows, NEEDS),
+    Kernel("conv2d/dsp_windows", "Conv2D", _refuse, _lower_windows, NEEDS),
+)

@@ -1,0 +1,110 @@
+"""The kernels for the DSP extension equal the interpreter: their C on this computer, their assembly on the emulator."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from boardfit.backends.mcu.emulator import measure
+from boardfit.backends.mcu.kernel import Site
+from boardfit.backends.mcu.kernels import KERNELS
+from boardfit.backends.mcu.machines import MACHINES
+from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
+from boardfit.backends.mcu.plan import Layer, Plan, place
+from boardfit.interp import run
+from boardfit.ir import Graph
+from boardfit.ops.activation import NONE, RELU
+from boardfit.ops.conv2d import Conv2DAttrs
+from boardfit.ops.dense import DenseAttrs
+
+from .builders import Builder, s8
+from .host import m4, random_inputs, run_on_host
+
+SAMPLES = 3
+SAME = (1, 1, 1, 1)
+
+
+def convolution(
+    size: tuple[int, int, int], kernel: tuple[int, int], out: int, attrs: Conv2DAttrs, seed: int = 0, zero: int = -11
+) -> Graph:
+    build = Builder(f"convolution {seed}", seed)
+    x = build.input((1, *size), s8(0.05, zero))
+    depth = kernel[0] * kernel[1] * size[2] // attrs.groups
+    weights = build.weights((out, *kernel, size[2] // attrs.groups), scale=0.05 / depth**0.5)
+    return build.finish(build.node("Conv2D", [x, weights, build.bias(out)], attrs, s8(0.1, -128 if seed % 2 else 5)))
+
+
+def dense(inputs: int, out: int, rows: int = 1, seed: int = 0) -> Graph:
+    build = Builder(f"dense {seed}", seed)
+    x = build.input((rows, inputs), s8(0.05, 7))
+    weights = build.weights((out, inputs), scale=0.05 / inputs**0.5)
+    activation = RELU if seed % 2 else NONE
+    return build.finish(build.node("Dense", [x, weights, build.bias(out)], DenseAttrs(activation), s8(0.1, -128)))
+
+
+CASES: dict[str, list[Graph]] = {
+    "conv2d/dsp_rows": [
+        convolution((5, 7, 8), (1, 1), 6, Conv2DAttrs(), 1),  # 35 pixels: a group that is not full
+        convolution((6, 6, 4), (1, 1), 10, Conv2DAttrs((2, 2)), 2),
+        convolution((9, 10, 12), (3, 3), 4, Conv2DAttrs(pads=SAME), 3),
+        convolution((9, 9, 4), (3, 3), 8, Conv2DAttrs((2, 2), (0, 0, 1, 1)), 4),
+        convolution((7, 8, 4), (5, 3), 4, Conv2DAttrs((1, 2), (2, 0, 2, 1)), 5),
+        convolution((7, 11, 4), (2, 3), 4, Conv2DAttrs((3, 1)), 6),  # rows that no window covers
+        convolution((4, 4, 4), (4, 4), 2, Conv2DAttrs(), 7),
+    ],
+    "conv2d/dsp_windows": [
+        convolution((9, 9, 3), (3, 3), 8, Conv2DAttrs((2, 2), (0, 0, 1, 1)), 8),
+        convolution((12, 10, 1), (10, 4), 6, Conv2DAttrs((2, 2), (4, 1, 5, 1)), 9),
+        convolution((5, 5, 5), (1, 1), 4, Conv2DAttrs(), 10),
+        convolution((6, 5, 1), (1, 1), 2, Conv2DAttrs(), 11),  # a depth of one word
+    ],
+    "conv2d/dsp_depthwise3x3": [
+        convolution((9, 10, 6), (3, 3), 6, Conv2DAttrs(pads=SAME, groups=6), 12),
+        convolution((9, 4, 5), (3, 3), 5, Conv2DAttrs(pads=SAME, groups=5), 13),  # turned, odd rows
+        convolution((10, 12, 4), (3, 3), 4, Conv2DAttrs((2, 2), (0, 0, 1, 1), groups=4), 14),
+        convolution((11, 9, 3), (3, 3), 3, Conv2DAttrs((2, 2), SAME, groups=3), 15),
+        convolution((3, 3, 4), (3, 3), 4, Conv2DAttrs(groups=4), 16),
+        convolution((30, 40, 2), (3, 3), 2, Conv2DAttrs(pads=(2, 2, 2, 2), groups=2), 17),
+        convolution((1, 9, 4), (3, 3), 4, Conv2DAttrs(pads=SAME, groups=4), 18),
+    ],
+    "dense/dsp": [dense(64, 12), dense(77, 10, seed=1), dense(8, 3, rows=3, seed=2), dense(24, 4, rows=2, seed=3)],
+}
+
+
+def plan_with(kernel: str, graph: Graph) -> Plan:
+    """The one node of a graph done by the kernel of that name."""
+    site = Site(graph.nodes[0], graph, m4().features)
+    chosen = next(k for k in KERNELS if k.name == kernel)
+    assert chosen.reason_against(site) is None
+    layer = Layer(site.node, chosen, chosen.lower(site))
+    arena, places, scratch = place(graph, [layer])
+    return Plan(graph, m4().features, (layer,), arena, places, scratch)
+
+
+@pytest.mark.parametrize("kernel", CASES)
+def test_portable_twin(kernel: str) -> None:
+    graphs = CASES[kernel]
+    plans = [plan_with(kernel, graph) for graph in graphs]
+    inputs = [random_inputs(graph, SAMPLES, seed) for seed, graph in enumerate(graphs)]
+    flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    for graph, arrays, outputs in zip(graphs, inputs, run_on_host(plans, inputs, flags), strict=True):
+        expected = run(graph, {graph.inputs[0]: arrays[0]})[graph.outputs[0]]
+        np.testing.assert_array_equal(outputs[0], expected, err_msg=graph.name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", CASES)
+def test_assembly_and_predicted_instructions(kernel: str) -> None:
+    machine = MACHINES["m4"]
+    if shutil.which(machine.compiler) is None or shutil.which(machine.qemu) is None:
+        pytest.skip(f"{machine.compiler} or {machine.qemu} is not installed")
+    for seed, graph in enumerate(CASES[kernel]):
+        plan = plan_with(kernel, graph)
+        x = random_inputs(graph, SAMPLES, seed)[0]
+        result = measure(model_program(plan, m4()), machine, packed_inputs(graph, x))
+        expected = run(graph, {graph.inputs[0]: x})[graph.outputs[0]]
+        np.testing.assert_array_equal(unpacked_outputs(graph, result.outputs), expected, err_msg=graph.name)
+        measured = max(count for _, count in result.by_site)
+        assert plan.layers[0].lowered.instructions == pytest.approx(measured, rel=0.25, abs=150), graph.name
