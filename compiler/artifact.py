@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -139,8 +138,10 @@ def check_output(folder: Path | str) -> None:
         parent = parent.parent
     if not parent.is_dir():
         raise OutputError(f"{parent} is not a folder", file=str(folder))
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"no permission to write in {parent}", file=str(folder))
+    try:
+        tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=parent).cleanup()
+    except OSError as error:
+        raise OutputError(f"cannot write in {parent}: {error.strerror or error}", file=str(folder)) from error
 
 
 def read_manifest(folder: Path | str) -> dict[str, Any]:

@@ -81,6 +81,12 @@ def prepare(
         passes.append(DropOutputSoftmax())
     floating = run_passes(imported, passes, PipelineOptions(dump=dump)).graph
     given = data is not None
+    if data is None and not guess and not any(node.op in ("Quantize", "Dequantize") for node in floating.nodes):
+        raise UsageError(
+            "the model is not quantized, and there is no calibration data",
+            file=path.name,
+            hint="give --calibration data.npz: a few hundred inputs, no labels needed",
+        )
     if data is None and guess:
         data = guessed_inputs(imported)
     if data is not None:
@@ -162,7 +168,7 @@ def _quantize(
     if data is None:
         raise UsageError(
             "fixed-point types are chosen from calibration data, and there is none",
-            hint="give calibration data: --calibration data.npz (a few hundred inputs, no labels needed)",
+            hint="give --calibration data.npz: a few hundred inputs, no labels needed",
         )
     return quantize_for_fpga(floating, data, options)
 
