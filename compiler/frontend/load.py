@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import ModelError
 from ..ir.graph import Graph, Source
 from ..ir.types import FLOAT32, Affine, ElementType, TensorType
+from ..ops.reshape import ReshapeAttrs
 from .context import ImportContext, OnnxNode, Parameter
 from .folding import fold_node
 from .onnx_file import default_opset, read_model
@@ -103,12 +104,10 @@ def _bind_output(context: ImportContext, output: ValueInfoProto, file: str) -> N
         )
     else:
         raise ModelError(f"output '{output.name}' is made by no node", file=file)
-    if tensor in context.editor.inputs or tensor in context.editor.outputs:
-        raise ModelError(
-            f"output '{output.name}' is a copy of another input or output",
-            file=file,
-            hint="remove the duplicate from the model",
-        )
+    if tensor in context.editor.inputs or tensor in context.editor.outputs:  # every output is a tensor of its own
+        source = Source(file, output.name, "Identity")
+        shape = context.type(tensor).shape
+        tensor = context.editor.add_node("Reshape", [tensor], ReshapeAttrs(shape), source).outputs[0]
     context.editor.outputs.append(tensor)
     if tensor != output.name:
         context.editor.labels[tensor] = output.name
@@ -119,7 +118,7 @@ def _interface_element(name: str, graph: GraphProto, context: ImportContext) -> 
     from onnx import TensorProto, helper
 
     declared = next(value for value in graph.input if value.name == name).type.tensor_type.elem_type
-    integer = {TensorProto.INT8: (True, 8), TensorProto.UINT8: (False, 8)}
+    integer: dict[int, tuple[bool, int]] = {TensorProto.INT8: (True, 8), TensorProto.UINT8: (False, 8)}
     integer |= {TensorProto.INT16: (True, 16), TensorProto.UINT16: (False, 16), TensorProto.INT32: (True, 32)}
     if declared in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16):
         return FLOAT32

@@ -61,9 +61,9 @@ def importer_of(node: OnnxNode) -> Importer | None:
 def operator_table() -> list[OperatorSupport]:
     """Every ONNX operator that can be imported and the ops it becomes, sorted by name."""
     rows = {name: OperatorSupport(name, ops) for name, (_, ops) in _table().items()}
-    for name, parts in EXPANSIONS.items():
-        ops = dict.fromkeys(op for part in parts for op in _table()[part][1])
-        rows[name] = OperatorSupport(name, tuple(ops))
+    for name, expansion in EXPANSIONS.items():
+        inner = _table()[expansion.operator][1]
+        rows[name] = OperatorSupport(name, tuple(dict.fromkeys(("Dequantize", *inner, "Quantize"))))
     for name in FOLDED:
         rows[name] = OperatorSupport(name, (), folded=True)
     return [rows[name] for name in sorted(rows, key=str.lower)]
