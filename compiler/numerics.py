@@ -162,6 +162,9 @@ class Requantization:
 
     One multiplier (per tensor) or one per output channel; all channels share the shift.
     Rounds once, half towards plus infinity. Bounds: 0 <= multiplier < 2**31, 1 <= shift <= 54.
+
+    With `ties_to_even` an exact half goes to the even quotient instead, as QuantizeLinear does. Means use it: the mean
+    of 2**k values in the type of those values is a tie once in 2**k times, and always rounding up would shift it.
     """
 
     multiplier: tuple[int, ...]
@@ -169,11 +172,19 @@ class Requantization:
     zero_point: int
     low: int
     high: int
+    ties_to_even: bool = False
 
-    def apply(self, accumulator: np.ndarray) -> np.ndarray:
-        """Requantize int64 accumulators with |acc| < 2**31; channels are the last axis."""
-        factor = np.asarray(self.multiplier, np.int64)
-        scaled = (accumulator * factor + (1 << (self.shift - 1))) >> self.shift
+    def apply(self, accumulator: np.ndarray, multiplier: np.ndarray | None = None) -> np.ndarray:
+        """Requantize int64 accumulators with |acc| < 2**31.
+
+        Args:
+            multiplier: the multiplier of each accumulator, broadcasting; those of the last axis' channels if None.
+        """
+        factor = np.asarray(self.multiplier, np.int64) if multiplier is None else multiplier
+        product, half = accumulator * factor, 1 << (self.shift - 1)
+        scaled = (product + half) >> self.shift
+        if self.ties_to_even:
+            scaled = scaled - (scaled & ((product & ((half << 1) - 1)) == half))
         return np.clip(scaled + self.zero_point, self.low, self.high)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..ir.types import Affine, FixedPoint, TensorType
-from ..numerics import MAX_SHIFT, cast_fixed, choose_multipliers
+from ..numerics import Requantization, cast_fixed, choose_multipliers
 from .pooling import PoolAttrs, infer_pool
 from .spec import Invocation, OpSpec
 from .windows import merge_samples, windows
@@ -42,14 +42,16 @@ def window_sums(call: Invocation, x: np.ndarray) -> np.ndarray:
     return windows(merge_samples(x), attrs.kernel, attrs.strides, attrs.all_pads, attrs.dilations).sum(axis=(3, 4))
 
 
-def average_multipliers(
+def average_requantization(
     attrs: AveragePool2DAttrs, x: TensorType, x_element: Affine, y_element: Affine
-) -> tuple[dict[int, int], int]:
-    """Multiplier for each divisor that occurs, and the shift they share."""
+) -> tuple[dict[int, int], Requantization]:
+    """Multiplier for each divisor that occurs, and the requantization of the sums (ties to even)."""
     counts = sorted({int(c) for c in window_counts(attrs, x.shape).flat})
     ratio = x_element.scale[0] / y_element.scale[0]
-    multipliers, shift = choose_multipliers([ratio / c for c in counts], max_shift=MAX_SHIFT)
-    return dict(zip(counts, multipliers, strict=True)), shift
+    multipliers, shift = choose_multipliers([ratio / c for c in counts])
+    zero, low, high = y_element.zero_point[0], y_element.minimum, y_element.maximum
+    requantize = Requantization(multipliers, shift, zero, low, high, ties_to_even=True)
+    return dict(zip(counts, multipliers, strict=True)), requantize
 
 
 def _float(call: Invocation) -> list[np.ndarray]:
@@ -65,12 +67,10 @@ def _affine(call: Invocation) -> list[np.ndarray]:
     out = call.affine_out
     x = call.array(0)
     sums = window_sums(call, x - call.affine(0).zero_point[0])
-    table, shift = average_multipliers(attrs, call.type(0), call.affine(0), out)
+    table, requantize = average_requantization(attrs, call.type(0), call.affine(0), out)
     counts = window_counts(attrs, call.type(0).shape)
     factor = np.vectorize(table.__getitem__, otypes=[np.int64])(counts)[:, :, None]
-    scaled = (sums * factor + (1 << (shift - 1))) >> shift
-    y = np.clip(scaled + out.zero_point[0], out.minimum, out.maximum)
-    return [y.reshape(x.shape[0], *call.output_types[0].shape)]
+    return [requantize.apply(sums, factor).reshape(x.shape[0], *call.output_types[0].shape)]
 
 
 def average_accumulator(x: FixedPoint, y: FixedPoint, count: int) -> FixedPoint:

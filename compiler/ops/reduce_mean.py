@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,9 +41,9 @@ def _float(call: Invocation) -> list[np.ndarray]:
 
 
 def mean_requantization(attrs: ReduceMeanAttrs, x: TensorType, x_element: Affine, y: Affine) -> Requantization:
-    """Requantization of the sum over the reduced axes."""
+    """Requantization of the sum over the reduced axes (ties to even)."""
     count = math.prod(x.shape[axis] for axis in attrs.axes)
-    return requantization([x_element.scale[0] / (y.scale[0] * count)], y)
+    return replace(requantization([x_element.scale[0] / (y.scale[0] * count)], y), ties_to_even=True)
 
 
 def _affine(call: Invocation) -> list[np.ndarray]:

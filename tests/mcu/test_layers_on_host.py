@@ -117,6 +117,13 @@ def test_pools() -> None:
     check(graphs)
 
 
+def test_means_round_ties_to_even() -> None:
+    """Of 4 values in one type every fourth mean is a tie, and its side decides a byte."""
+    build = Builder("ties")
+    x = build.input((1, 16, 16, 3), s8(0.05, -7))
+    check([build.finish(build.node("AveragePool2D", [x], AveragePool2DAttrs((2, 2), (2, 2)), s8(0.05, -7)))])
+
+
 def test_batches_of_images() -> None:
     build = Builder("batch")
     x = build.input((3, 5, 5, 4), s8(0.05, 2))

@@ -19,6 +19,7 @@ from ..storage import Storage, storage_for
 
 REQUANTIZE = Function("requantize", "requantize.c.j2", code_bytes=0, stack_bytes=0)
 REQUANTIZE_WIDE = Function("requantize_wide", "requantize_wide.c.j2", code_bytes=0, stack_bytes=0)
+REQUANTIZE_EVEN = Function("requantize_even", "requantize_even.c.j2", code_bytes=0, stack_bytes=0)
 CLIP = Function("clip", "clip.c.j2", code_bytes=0, stack_bytes=0)
 WALK = Function("walk", "walk.c.j2", {"axes": WALK_AXES}, code_bytes=0, stack_bytes=0)
 
@@ -29,6 +30,8 @@ REQUANTIZATION_BYTES = 16
 
 def requantizer(requantization: Requantization) -> Function:
     """The inline C function that applies a requantization: the high word alone if the shift allows."""
+    if requantization.ties_to_even:
+        return REQUANTIZE_EVEN
     narrow = requantization.low >= -(1 << 15) and requantization.high < 1 << 16
     return REQUANTIZE if requantization.shift > HIGH_WORD and narrow else REQUANTIZE_WIDE
 

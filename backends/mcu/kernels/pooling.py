@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 
-from boardfit.numerics import Requantization
-from boardfit.ops.average_pool2d import AveragePool2DAttrs, average_multipliers
+from boardfit.ops.average_pool2d import AveragePool2DAttrs, average_requantization
 from boardfit.ops.max_pool2d import MaxPool2DAttrs
 from boardfit.ops.pooling import PoolAttrs
 
@@ -94,8 +93,7 @@ def _refuse_average(site: Site) -> str | None:
 def _lower_average(site: Site) -> Lowered:
     attrs = site.attrs(AveragePool2DAttrs)
     x, y = site.x_affine(), site.y_affine
-    table, shift = average_multipliers(attrs, site.x(), x, y)
-    requantization = Requantization(tuple(table.values()), shift, y.zero_point[0], y.minimum, y.maximum)
+    table, requantization = average_requantization(attrs, site.x(), x, y)
     requantize = requantizer(requantization)
     storages = (site.x_storage(), site.y_storage)
     function = Function(
@@ -121,7 +119,14 @@ def _lower_average(site: Site) -> Lowered:
     taps = attrs.kernel[0] * attrs.kernel[1]
     return Lowered(
         calls=_calls(site, function, Const("multipliers")),
-        tables=(Table("multipliers", pairs, f"pairs (window size, multiplier times 2^-{shift})", parameter=False),),
+        tables=(
+            Table(
+                "multipliers",
+                pairs,
+                f"pairs (window size, multiplier times 2^-{requantization.shift})",
+                parameter=False,
+            ),
+        ),
         records=(Record("shape", f"{function.name}_shape", fields, AVERAGE_SHAPE_BYTES),),
         overlap=window_overlap(site, attrs.strides, attrs.pads),
         instructions=round(site.y.elements * (taps * 4.0 + attrs.kernel[0] * 5.0 + 24.0)),
