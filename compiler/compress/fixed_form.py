@@ -1,0 +1,109 @@
+"""Fixed-point form: the float graph rewritten with ops that have an exact fixed-point meaning.
+
+* A fused clamp other than ReLU becomes a Clamp node of its own; ReLU stays fused, because an unsigned
+  saturating result type does it for free.
+* LeakyRelu becomes PRelu with a constant slope; a spatial ReduceMean becomes AveragePool2D.
+
+The rewrite keeps the float meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..ir.graph import Attrs, Graph, Node
+from ..ir.rewrite import GraphEditor
+from ..ops.activation import NONE, RELU, Activation
+from ..ops.average_pool2d import AveragePool2DAttrs
+from ..ops.clamp import ClampAttrs
+from ..ops.conv2d import Conv2DAttrs
+from ..ops.dense import DenseAttrs
+from ..ops.elementwise import ElementwiseAttrs
+from ..ops.leaky_relu import LeakyReluAttrs
+from ..ops.prelu import PReluAttrs
+from ..ops.reduce_mean import ReduceMeanAttrs
+from ..ops.scale_bias import ScaleBiasAttrs
+
+FusedAttrs = Conv2DAttrs | DenseAttrs | ElementwiseAttrs | ScaleBiasAttrs
+
+
+@dataclass(frozen=True, slots=True)
+class FixedForm:
+    """The pass; see the module's docstring."""
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Rewrite `graph`; tensors that remain keep their names."""
+        signed = tensors_kept_signed(graph)
+        editor = GraphEditor(graph)
+        for node in graph.nodes:
+            _split_activation(editor, node, signed)
+            _leaky_relu(editor, node)
+            _spatial_mean(editor, node)
+        return editor.finish()
+
+
+def tensors_kept_signed(graph: Graph) -> frozenset[str]:
+    """Tensors that may not be unsigned: hls4ml pads a max pooling with the bit pattern 100...0."""
+    kept: set[str] = set()
+    for node in reversed(graph.nodes):
+        attrs = node.attrs
+        padded = node.op == "MaxPool2D" and any(getattr(attrs, "all_pads", ()))
+        passes_on = node.op in TRANSPARENT and any(name in kept for name in node.outputs)
+        if padded or passes_on:
+            kept.update(name for name in node.inputs if name)
+    return frozenset(kept)
+
+
+TRANSPARENT = frozenset({"Reshape", "Transpose", "Resize", "Pad", "Slice", "Gather", "MaxPool2D"})
+"""Ops whose output has the element type of their input."""
+
+
+def fused_activation(node: Node) -> Activation:
+    """The activation fused into a node (none for ops that carry none)."""
+    return node.attrs.activation if isinstance(node.attrs, FusedAttrs) else NONE
+
+
+def without_activation(attrs: Attrs) -> Attrs:
+    """The same attributes with no fused activation."""
+    return replace(attrs, activation=NONE) if isinstance(attrs, FusedAttrs) else attrs
+
+
+def _split_activation(editor: GraphEditor, node: Node, signed: frozenset[str]) -> None:
+    attrs = node.attrs
+    if not isinstance(attrs, FusedAttrs):
+        return
+    activation = attrs.activation
+    output = node.outputs[0]
+    if activation.is_none or (activation == RELU and output not in signed):
+        return
+    bare = RELU if activation.low == 0.0 and output not in signed else NONE
+    inner = editor.fresh(output + "_unclamped")
+    editor.types[inner] = editor.types[output]
+    new = editor.update(node, attrs=replace(attrs, activation=bare), outputs=(inner,))
+    editor.add_node(
+        "Clamp",
+        [inner],
+        ClampAttrs(activation),
+        new.source,
+        name=node.name + "_clamp",
+        outputs=[output],
+        types=[editor.types[output]],
+    )
+
+
+def _leaky_relu(editor: GraphEditor, node: Node) -> None:
+    if isinstance(node.attrs, LeakyReluAttrs):
+        slope = editor.add_constant(node.name + "_slope", np.array([node.attrs.alpha], np.float32))
+        editor.update(node, op="PRelu", inputs=(node.inputs[0], slope), attrs=PReluAttrs())
+
+
+def _spatial_mean(editor: GraphEditor, node: Node) -> None:
+    attrs = node.attrs
+    if not isinstance(attrs, ReduceMeanAttrs) or attrs.axes != (1, 2) or not attrs.keep_dims:
+        return
+    shape = editor.types[node.inputs[0]].shape
+    if len(shape) == 4:
+        pool = AveragePool2DAttrs(kernel=(shape[1], shape[2]), strides=(shape[1], shape[2]))
+        editor.update(node, op="AveragePool2D", attrs=pool)

@@ -1,0 +1,94 @@
+"""Lowering to fixed point: a float graph in fixed-point form becomes a graph of raw integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import ModelError
+from ..ir.graph import Graph, Node
+from ..ir.rewrite import GraphEditor
+from ..ir.types import TensorType
+from ..numerics import dequantize
+from ..ops import OPS
+from ..ops.lookup import LookupAttrs
+from ..ops.requantize import RequantizeAttrs
+from .fixed import FixedTypes, is_function, sample_function
+from .fixed_form import without_activation
+from .fixed_types import constant_raw
+
+
+@dataclass(frozen=True, slots=True)
+class LowerFixed:
+    """The pass: gives every tensor its type, quantizes constants, makes tables, puts casts where types meet.
+
+    Inputs and outputs of the result are fixed-point tensors of the same names.
+    """
+
+    types: FixedTypes
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Lower `graph`, which must be the graph the types were chosen for.
+
+        Raises:
+            ModelError: an op has no fixed-point meaning.
+        """
+        editor = GraphEditor(graph)
+        for name, element in self.types.tensors.items():
+            editor.types[name] = editor.types[name].with_element(element)
+            if name in editor.constants:
+                constant = editor.constants[name]
+                editor.constants[name] = replace(constant, values=constant_raw(constant.values, element))
+        for node in graph.nodes:
+            current = self._cast_input(editor, node)
+            if is_function(current):
+                self._make_table(editor, current)
+            else:
+                _check(current)
+                _drop_relu(editor, current)
+        return editor.finish()
+
+    def _cast_input(self, editor: GraphEditor, node: Node) -> Node:
+        """Put a cast in front of a node whose input must have a type of its own."""
+        wanted = self.types.addresses.get(node.name)
+        if wanted is None or editor.types[node.inputs[0]].element == wanted:
+            return node
+        cast = editor.add_node(
+            "Requantize",
+            [node.inputs[0]],
+            RequantizeAttrs(wanted),
+            node.source,
+            name=node.name + "_cast",
+            before=node,
+        )
+        return editor.update(node, inputs=(cast.outputs[0], *node.inputs[1:]))
+
+    def _make_table(self, editor: GraphEditor, node: Node) -> None:
+        address = self.types.addresses[node.name]
+        output = node.outputs[0]
+        wanted = self.types.tensors[output]
+        raw = np.arange(address.minimum, address.maximum + 1)
+        values = sample_function(node, dequantize(raw, address))
+        values = np.nan_to_num(values, posinf=np.finfo(np.float32).max, neginf=np.finfo(np.float32).min)
+        table = editor.add_constant(node.name + "_table", constant_raw(values, wanted), wanted)
+        editor.types[output] = TensorType(editor.types[output].shape, wanted)
+        editor.update(node, op="Lookup", inputs=(node.inputs[0], table), attrs=LookupAttrs(node.op))
+
+
+def _check(node: Node) -> None:
+    spec = OPS[node.op]
+    if spec.run_fixed is None and not spec.moves_only:
+        raise ModelError(
+            f"{node.op} has no fixed-point form",
+            node=node.source.node,
+            op_type=node.source.op_type,
+            hint="choose a microcontroller board, or take this node out of the model",
+        )
+
+
+def _drop_relu(editor: GraphEditor, node: Node) -> None:
+    """A fused ReLU is now the saturation of the unsigned result type."""
+    attrs = without_activation(node.attrs)
+    if attrs != node.attrs:
+        editor.update(node, attrs=attrs)
