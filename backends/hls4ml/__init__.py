@@ -1,1 +1,9 @@
-"""hls4ml projects for FPGAs."""
+"""Vivado HLS and Vitis HLS projects through hls4ml."""
+
+from __future__ import annotations
+
+from .backend import Hls4mlBackend
+
+BACKEND = Hls4mlBackend()
+
+__all__ = ["BACKEND", "Hls4mlBackend"]

@@ -1,0 +1,235 @@
+"""The hls4ml backend: validate, plan, emit, simulate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boardfit.artifact import Artifact
+from boardfit.board import Board, FpgaBoard
+from boardfit.errors import InternalError, ModelError, UsageError
+from boardfit.estimate.report import Estimate
+from boardfit.ir import FixedPoint, Graph, Node
+from boardfit.names import c_identifier
+from boardfit.options import BackendOptions, HlsTool, IoType, SoftmaxMode
+from boardfit.plan.fpga import FpgaPlan, plan_fpga
+
+from . import csim
+from .host import host_softmax_files
+from .layer import HlsLayer, plain_shape
+from .layers import LayerList, make_layers
+from .project import STRATEGY_NAMES, VERSION, Port, Project, Settings, write_project
+from .refuse import refuse
+from .render import render
+from .testbench import reference_files, testbench
+
+MAX_COPIES = 7
+"""Readers a stream can have: hls4ml's clone layer has no more outputs."""
+
+TITLES = {HlsTool.VIVADO: "Vivado HLS", HlsTool.VITIS: "Vitis HLS"}
+
+
+class Hls4mlBackend:
+    """Fixed-point graphs as Vivado HLS or Vitis HLS projects, through hls4ml."""
+
+    name = "hls4ml"
+    runners = ("csim",)
+
+    def refuse(self, node: Node, graph: Graph) -> str | None:
+        """Why hls4ml cannot do a node, whichever way tensors travel."""
+        return refuse(node, graph)
+
+    def validate(self, graph: Graph, board: Board, options: BackendOptions) -> None:
+        """See `boardfit.backend.Backend.validate`; the graph is in fixed point."""
+        fpga = as_fpga(board)
+        streams = self.plan(graph, fpga, options).io_type is IoType.STREAM
+        for node in graph.nodes:
+            reason = refuse(node, graph, streams)
+            if reason is not None:
+                raise ModelError(
+                    reason,
+                    file=node.source.model or None,
+                    node=node.source.node,
+                    op_type=node.source.op_type,
+                    hint=_other_way(node, graph, streams),
+                )
+        _validate_interface(graph)
+        if streams:
+            _validate_readers(graph)
+
+    def plan(self, graph: Graph, board: FpgaBoard, options: BackendOptions) -> FpgaPlan:
+        """The plan that `emit` uses: FIFOs or wires, strategy and reuse factor of each layer."""
+        return plan_fpga(graph, board, options)
+
+    def estimate(self, graph: Graph, board: Board, options: BackendOptions) -> Estimate:
+        """See `boardfit.backend.Backend.estimate`."""
+        from boardfit.estimate.fpga import estimate
+
+        from .describe import as_estimate, describe_design
+
+        fpga = as_fpga(board)
+        plan = self.plan(graph, fpga, options)
+        network = make_layers(graph, plan)
+        clock = options.clock_ns or fpga.clock_ns
+        found = estimate(describe_design(graph, network, plan, fpga, clock, options.tool))
+        return as_estimate(found, network, fpga, clock)
+
+    def emit(self, graph: Graph, board: Board, options: BackendOptions) -> Artifact:
+        """See `boardfit.backend.Backend.emit`; hls4ml writes through a temporary folder."""
+        fpga = as_fpga(board)
+        plan = self.plan(graph, fpga, options)
+        network = make_layers(graph, plan)
+        name = c_identifier(graph.name)
+        clock = options.clock_ns or fpga.clock_ns
+        project = write_project(network, Settings(name, options.tool, plan.io_type, fpga.part, clock))
+        stream = plan.io_type is IoType.STREAM
+        files = dict(project.files)
+        files[f"{name}_test.cpp"] = testbench(project, stream=stream).encode()
+        files[csim.INTERFACE] = _interface(graph, project, plan, options)
+        files["README.md"] = _readme(graph, fpga, options, clock, plan, network, project).encode()
+        if options.softmax is SoftmaxMode.HOST:
+            files |= host_softmax_files(graph)
+        return Artifact(files, "README.md")
+
+    def reference_files(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> Mapping[str, bytes]:
+        """Data files of the test bench: raw inputs (S, *shape) and the raw outputs they must give."""
+        return reference_files(inputs, outputs)
+
+    def execute(self, folder: Path, inputs: Sequence[np.ndarray], runner: str) -> list[np.ndarray]:
+        """See `boardfit.backend.Backend.execute`; the only runner is 'csim', C simulation with g++."""
+        if runner not in self.runners:
+            raise UsageError(f"hls4ml projects cannot run on '{runner}'", hint="the runner is csim")
+        return csim.simulate(folder, inputs)
+
+
+def as_fpga(board: Board) -> FpgaBoard:
+    """`board`, which must be an FPGA."""
+    if not isinstance(board, FpgaBoard):
+        raise UsageError(f"{board.name} is not an FPGA board")
+    return board
+
+
+def _other_way(node: Node, graph: Graph, streams: bool) -> str:
+    if refuse(node, graph, not streams) is None:
+        return f"give --io {'parallel' if streams else 'stream'}"
+    return "choose a microcontroller board, or change this node"
+
+
+def _validate_interface(graph: Graph) -> None:
+    seen: set[str] = set()
+    for tensor in graph.outputs:
+        label = graph.labels.get(tensor, tensor)
+        source = _layer_output(graph, tensor)
+        if source in graph.inputs or source in graph.constants:
+            raise ModelError(f"output '{label}' is not computed from an input", hint="remove it from the model")
+        if source in seen:
+            raise ModelError(f"output '{label}' is the same as another output", hint="remove one of them")
+        seen.add(source)
+    for tensor in (*graph.inputs, *graph.outputs):
+        if not isinstance(graph.types[tensor].element, FixedPoint):
+            raise InternalError(f"'{tensor}' is not fixed point: {graph.types[tensor]}")
+
+
+def _validate_readers(graph: Graph) -> None:
+    for tensor, readers in graph.consumers().items():
+        copies = sum(node.inputs.count(tensor) for node in readers) + (tensor in graph.outputs)
+        if copies > MAX_COPIES and tensor not in graph.constants:
+            first = readers[0]
+            raise ModelError(
+                f"its input is read {copies} times, a stream can be copied at most {MAX_COPIES} times",
+                file=first.source.model or None,
+                node=first.source.node,
+                op_type=first.source.op_type,
+                hint="give --io parallel",
+            )
+
+
+def _layer_output(graph: Graph, tensor: str) -> str:
+    """The tensor behind reshapes that cost no layer."""
+    node = graph.producer(tensor)
+    while node is not None and node.op == "Reshape":
+        tensor = node.inputs[0]
+        node = graph.producer(tensor)
+    return tensor
+
+
+def _interface(graph: Graph, project: Project, plan: FpgaPlan, options: BackendOptions) -> bytes:
+    def ports(tensors: Sequence[str], found: Sequence[Port]) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": port.name,
+                "label": graph.labels.get(tensor, tensor),
+                "shape": list(graph.types[tensor].shape),
+                "type": str(port.element),
+                "signed": port.element.signed,
+                "width": port.element.width,
+                "frac": port.element.frac,
+            }
+            for tensor, port in zip(tensors, found, strict=True)
+        ]
+
+    facts = {
+        "project": project.name,
+        "tool": options.tool.value,
+        "hls4ml": VERSION,
+        "io_type": plan.io_type.value,
+        "inputs": ports(graph.inputs, project.inputs),
+        "outputs": ports(graph.outputs, project.outputs),
+    }
+    return (json.dumps(facts, indent=2) + "\n").encode()
+
+
+def _readme(
+    graph: Graph,
+    board: FpgaBoard,
+    options: BackendOptions,
+    clock: float,
+    plan: FpgaPlan,
+    network: LayerList,
+    project: Project,
+) -> str:
+    ports: list[dict[str, Any]] = []
+    for direction, tensors, found in (("in", graph.inputs, project.inputs), ("out", graph.outputs, project.outputs)):
+        for tensor, port in zip(tensors, found, strict=True):
+            ports.append(
+                {
+                    "direction": direction,
+                    "name": port.name,
+                    "label": graph.labels.get(tensor, tensor),
+                    "shape": "x".join(map(str, plain_shape(graph, tensor))),
+                    "type": str(port.element),
+                    "exponent": -port.element.frac,
+                }
+            )
+    model = next((node.source.model for node in graph.nodes if node.source.model), graph.name)
+    return render(
+        "README.md.j2",
+        project=project.name,
+        tool=options.tool.value,
+        tool_title=TITLES[options.tool],
+        board=board.title,
+        part=board.part,
+        model=model,
+        version=VERSION,
+        io_type=plan.io_type.value,
+        clock=f"{clock:g}",
+        softmax=options.softmax.value,
+        ports=ports,
+        layers=[_describe(layer) for layer in network.layers],
+    )
+
+
+def _describe(layer: HlsLayer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "class_name": layer.class_name,
+        "node": layer.node,
+        "strategy": STRATEGY_NAMES[layer.plan.strategy] if layer.plan else "-",
+        "reuse": layer.plan.reuse_factor if layer.plan else "-",
+        "weight": f"`{layer.precision['weight']}`" if "weight" in layer.precision else "-",
+        "result": f"`{layer.precision['result']}`",
+    }

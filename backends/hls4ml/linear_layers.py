@@ -1,0 +1,187 @@
+"""Dense, convolution and per-channel scale as hls4ml layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from boardfit.ir import FixedPoint, Node
+from boardfit.ops.conv2d import Conv2DAttrs
+from boardfit.ops.linear import fixed_accumulator
+from boardfit.ops.spec import attrs_as
+
+from .layer import HlsLayer, LayerContext
+
+ZERO = FixedPoint(False, 1, 0)
+"""Type of a bias that is not there."""
+
+
+def dense(node: Node, context: LayerContext) -> list[HlsLayer]:
+    """Dense: weights (out, in) become (in, out)."""
+    weights = context.real(node.inputs[1])
+    attributes = {
+        "n_in": weights.shape[1],
+        "n_out": weights.shape[0],
+        "weight_data": weights.T.copy(),
+        **_bias(node, context, weights.shape[0]),
+    }
+    return [_linear(node, context, "Dense", attributes)]
+
+
+def conv2d(node: Node, context: LayerContext) -> list[HlsLayer]:
+    """Conv2D: weights (out, h, w, in) become (h, w, in, out); depthwise ones (h, w, channel, 1).
+
+    A dilated kernel becomes a larger one with zeros between its taps, and a grouped convolution that is not
+    depthwise a full one with zeros between the groups: hls4ml has neither, and the sums are the same.
+    """
+    attrs = attrs_as(node.attrs, Conv2DAttrs)
+    height, width, channels = context.image(node.inputs[0])
+    out_height, out_width, filters = context.image(node.outputs[0])
+    kernel = spread_taps(context.real(node.inputs[1]), attrs.dilations)
+    top, left, bottom, right = attrs.pads
+    attributes: dict[str, Any] = {
+        "data_format": "channels_last",
+        "in_height": height,
+        "in_width": width,
+        "n_chan": channels,
+        "out_height": out_height,
+        "out_width": out_width,
+        "n_filt": filters,
+        "filt_height": kernel.shape[1],
+        "filt_width": kernel.shape[2],
+        "stride_height": attrs.strides[0],
+        "stride_width": attrs.strides[1],
+        "dilation_height": 1,
+        "dilation_width": 1,
+        "pad_top": top,
+        "pad_bottom": bottom,
+        "pad_left": left,
+        "pad_right": right,
+        **_bias(node, context, filters),
+    }
+    if is_depthwise(node, context):
+        attributes["depthwise_data"] = kernel.transpose(1, 2, 0, 3).copy()
+        attributes["depthwise_quantizer"] = None
+        attributes["depth_multiplier"] = 1
+        return [_linear(node, context, "DepthwiseConv2D", attributes)]
+    attributes["weight_data"] = spread_groups(kernel, attrs.groups).transpose(1, 2, 3, 0).copy()
+    return [_linear(node, context, "Conv2D", attributes)]
+
+
+def is_depthwise(node: Node, context: LayerContext) -> bool:
+    """Whether a convolution has one input and one output channel for each group."""
+    weights = context.graph.types[node.inputs[1]].shape
+    groups = attrs_as(node.attrs, Conv2DAttrs).groups
+    return groups > 1 and weights[3] == 1 and weights[0] == groups
+
+
+def spread_taps(weights: np.ndarray, dilations: tuple[int, int]) -> np.ndarray:
+    """A kernel (out, h, w, in) with `dilation - 1` zeros between neighbouring taps."""
+    out, height, width, per_group = weights.shape
+    down, across = dilations
+    spread = np.zeros((out, (height - 1) * down + 1, (width - 1) * across + 1, per_group), weights.dtype)
+    spread[:, ::down, ::across] = weights
+    return spread
+
+
+def spread_groups(weights: np.ndarray, groups: int) -> np.ndarray:
+    """A grouped kernel (out, h, w, in / groups) as a full one (out, h, w, in)."""
+    if groups == 1:
+        return weights
+    out, height, width, per_group = weights.shape
+    full = np.zeros((out, height, width, per_group * groups), weights.dtype)
+    per_out = out // groups
+    for group in range(groups):
+        rows = slice(group * per_out, (group + 1) * per_out)
+        full[rows, :, :, group * per_group : (group + 1) * per_group] = weights[rows]
+    return full
+
+
+def scale_bias(node: Node, context: LayerContext) -> list[HlsLayer]:
+    """ScaleBias: hls4ml's BatchNormalization, or a plain cast where nothing is scaled."""
+    bias = context.bias(node)
+    return [
+        affine_layer(
+            node,
+            context,
+            node.inputs[0],
+            (context.real(node.inputs[1]), context.element(node.inputs[1])),
+            (context.real(bias), context.element(bias)) if bias else (np.zeros(1), ZERO),
+        )
+    ]
+
+
+Operand = tuple[np.ndarray, FixedPoint]
+"""Real values and their type."""
+
+
+def affine_layer(node: Node, context: LayerContext, tensor: str, scale: Operand, bias: Operand) -> HlsLayer:
+    """x * scale + bias with constants that broadcast to x: per channel, or one for each element."""
+    shape = context.shape(tensor)
+    name, inputs = context.name(node), (context.names[tensor],)
+    if np.all(scale[0] == 1.0) and not np.any(bias[0]):
+        return cast_layer(node, context, name, inputs, shape)  # hls4ml removes a layer that changes nothing
+    both = np.broadcast_shapes(scale[0].shape, bias[0].shape)
+    channels = shape[-1]
+    per_channel = len(shape) > 1 and int(np.prod(both)) in (1, channels) and (both or (1,))[-1] in (1, channels)
+    target = (channels,) if per_channel else shape
+    attributes = {
+        "n_in": int(np.prod(shape)),
+        "n_filt": channels if per_channel else -1,
+        "scale_data": _spread(scale[0], target),
+        "bias_data": _spread(bias[0], target),
+        "use_gamma": True,
+        "use_beta": True,
+    }
+    precision = {"scale": scale[1], "bias": bias[1], "result": context.result(node)}
+    return HlsLayer(name, "BatchNormalization", inputs, attributes, precision, node=node.source.node)
+
+
+def _spread(values: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
+    if len(target) == 1:
+        values = values.reshape(-1)
+    elif values.ndim > len(target):
+        values = values.reshape(values.shape[values.ndim - len(target) :])
+    return np.broadcast_to(values, target).reshape(-1).copy()
+
+
+def cast_layer(
+    node: Node, context: LayerContext, name: str, inputs: tuple[str, ...], shape: tuple[int, ...]
+) -> HlsLayer:
+    """The same values in another type."""
+    attributes = {"activation": "linear", "n_in": int(np.prod(shape))}
+    return HlsLayer(name, "Activation", inputs, attributes, {"result": context.result(node)}, node=node.source.node)
+
+
+def _bias(node: Node, context: LayerContext, count: int) -> dict[str, Any]:
+    bias = context.bias(node)
+    values = context.real(bias) if bias else np.zeros(count)
+    return {"bias_data": values, "weight_quantizer": None, "bias_quantizer": None}
+
+
+def accumulator_type(node: Node, context: LayerContext) -> FixedPoint:
+    """The exact accumulator of a dense or convolution node, from its weights."""
+    bias = context.bias(node)
+    weights = context.raw(node.inputs[1])
+    return fixed_accumulator(
+        context.element(node.inputs[0]),
+        context.element(node.inputs[1]),
+        weights.reshape(len(weights), -1),
+        context.element(bias) if bias else None,
+        context.raw(bias) if bias else None,
+    ).element
+
+
+def _linear(node: Node, context: LayerContext, class_name: str, attributes: dict[str, Any]) -> HlsLayer:
+    bias = context.bias(node)
+    precision = {
+        "weight": context.element(node.inputs[1]),
+        "bias": context.element(bias) if bias else ZERO,
+        "accum": accumulator_type(node, context),
+        "result": context.result(node),
+    }
+    plan = context.plan.layers[node.name]
+    return HlsLayer(
+        context.name(node), class_name, context.inputs(node), attributes, precision, plan, node.source.node
+    )

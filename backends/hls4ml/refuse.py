@@ -1,0 +1,167 @@
+"""What hls4ml cannot do, said before anything is emitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from boardfit.compress.fixed import is_function
+from boardfit.ir import Graph, Node
+from boardfit.ops.average_pool2d import AveragePool2DAttrs
+from boardfit.ops.pad import PadAttrs
+from boardfit.ops.pooling import PoolAttrs
+from boardfit.ops.reduce_mean import ReduceMeanAttrs
+from boardfit.ops.resize import ResizeAttrs, integer_factors
+from boardfit.ops.softmax import SoftmaxAttrs
+from boardfit.ops.spec import attrs_as
+from boardfit.ops.transpose import TransposeAttrs
+
+from .layer import plain_shape
+
+Reason = str | None
+Check = Callable[[Node, Graph, bool], Reason]
+"""(node, graph, whether tensors are streamed) -> why not."""
+
+
+def refuse(node: Node, graph: Graph, streams: bool | None = None) -> Reason:
+    """Why hls4ml cannot do a node, or None.
+
+    Args:
+        node: a node of a float or fixed-point graph.
+        graph: its graph.
+        streams: whether tensors travel through FIFOs; None asks whether neither way works.
+    """
+    check = CHECKS.get(node.op)
+    if check is None:
+        return None if is_function(node) else f"hls4ml has no {node.op} layer"
+    if streams is not None:
+        return check(node, graph, streams)
+    reason = check(node, graph, True)
+    return reason and check(node, graph, False)
+
+
+def _free(node: Node, graph: Graph, streams: bool) -> Reason:
+    return None
+
+
+def _weights(node: Node, graph: Graph, streams: bool) -> Reason:
+    if graph.constant(node.inputs[1]) is None:
+        return "the weights are not constant"
+    if node.op == "Dense" and int(np.prod(graph.types[node.outputs[0]].shape[:-1])) != 1:
+        return "a dense layer over several positions is not supported; use a 1x1 convolution"
+    return None
+
+
+def _constants(node: Node, graph: Graph, streams: bool) -> Reason:
+    return None if graph.constant(node.inputs[1]) is not None else "the second input is not constant"
+
+
+def _merge(node: Node, graph: Graph, streams: bool) -> Reason:
+    constant = [graph.constant(name) is not None for name in node.inputs[:2]]
+    output = graph.types[node.outputs[0]].shape
+    shapes = [graph.types[name].shape for name in node.inputs[:2]]
+    if any(constant):
+        if node.op in ("Min", "Max"):
+            return f"{node.op} with a constant is not supported; use Clip"
+        if shapes[constant.index(False)] != output:
+            return "a constant may not enlarge the tensor it is combined with"
+        return None
+    if streams:
+        return None if shapes[0] == shapes[1] else "inputs of different shapes cannot be streamed together"
+    for shape in shapes:
+        trimmed = shape[next((i for i, d in enumerate(shape) if d != 1), len(shape)) :]
+        if trimmed != output[len(output) - len(trimmed) :]:
+            return f"shapes {shapes[0]} and {shapes[1]}: only leading axes can be broadcast"
+    return None
+
+
+def _pool(node: Node, graph: Graph, streams: bool) -> Reason:
+    attrs = attrs_as(node.attrs, PoolAttrs)
+    if attrs.dilations != (1, 1):
+        return "dilated pooling is not supported"
+    if isinstance(attrs, AveragePool2DAttrs) and attrs.count_pads and any(attrs.overhang):
+        return "average pooling in ceil mode that counts padding is not supported"
+    if attrs.kernel == graph.types[node.inputs[0]].shape[1:3] and not any(attrs.all_pads):
+        return None
+    if streams and any(attrs.all_pads):
+        return "padded pooling needs io_parallel"
+    if streams and attrs.strides != attrs.kernel:
+        return "pooling with overlapping or spaced windows needs io_parallel"
+    return None
+
+
+def _softmax(node: Node, graph: Graph, streams: bool) -> Reason:
+    axis = attrs_as(node.attrs, SoftmaxAttrs).axis
+    return None if axis == graph.types[node.inputs[0]].rank - 1 else "softmax is only supported over the last axis"
+
+
+def _pad(node: Node, graph: Graph, streams: bool) -> Reason:
+    attrs = attrs_as(node.attrs, PadAttrs)
+    if attrs.value != 0.0:
+        return f"padding with {attrs.value:g} is not supported, only with zero"
+    if len(attrs.before) != 4 or attrs.before[0] or attrs.after[0] or attrs.before[3] or attrs.after[3]:
+        return "only height and width of an image can be padded"
+    return None if min(*attrs.before, *attrs.after) >= 0 else "negative padding is not supported"
+
+
+def _resize(node: Node, graph: Graph, streams: bool) -> Reason:
+    attrs = attrs_as(node.attrs, ResizeAttrs)
+    shape = graph.types[node.inputs[0]].shape
+    if integer_factors(attrs, shape) is not None:
+        return None
+    if streams:
+        return "streamed resizing needs whole-number factors"
+    for indices, size in ((attrs.rows, shape[1]), (attrs.columns, shape[2])):
+        ratio = (size << 16) // len(indices) + 1
+        if indices != tuple((i * ratio) >> 16 for i in range(len(indices))):
+            return "this rounding of source positions is not supported (only asymmetric, floor)"
+    return None
+
+
+def _transpose(node: Node, graph: Graph, streams: bool) -> Reason:
+    if attrs_as(node.attrs, TransposeAttrs).perm[0] != 0:
+        return "the batch axis cannot be transposed"
+    shape = plain_shape(graph, node.inputs[0])
+    return None if 2 <= len(shape) <= 3 else f"a transposition of {len(shape)} axes is not supported"
+
+
+def _concat(node: Node, graph: Graph, streams: bool) -> Reason:
+    if any(name in graph.constants for name in node.inputs):
+        return "joining with a constant is not supported"
+    shape = plain_shape(graph, node.outputs[0])
+    return None if len(shape) <= 3 else f"joining tensors of {len(shape)} axes is not supported"
+
+
+def _reduce_mean(node: Node, graph: Graph, streams: bool) -> Reason:
+    attrs = attrs_as(node.attrs, ReduceMeanAttrs)
+    if attrs.axes == (1, 2) and attrs.keep_dims and graph.types[node.inputs[0]].rank == 4:
+        return None
+    return f"a mean over axes {attrs.axes} is not supported, only over height and width"
+
+
+CHECKS: dict[str, Check] = {
+    "Add": _merge,
+    "AveragePool2D": _pool,
+    "Clamp": _free,
+    "Concat": _concat,
+    "Conv2D": _weights,
+    "Dense": _weights,
+    "LeakyRelu": _free,
+    "Lookup": _constants,
+    "Max": _merge,
+    "MaxPool2D": _pool,
+    "Min": _merge,
+    "Mul": _merge,
+    "PRelu": _constants,
+    "Pad": _pad,
+    "ReduceMean": _reduce_mean,
+    "Requantize": _free,
+    "Reshape": _free,
+    "Resize": _resize,
+    "ScaleBias": _constants,
+    "Softmax": _softmax,
+    "Sub": _merge,
+    "Transpose": _transpose,
+}
+"""IR op -> check; element-wise functions of one value become tables and need none."""

@@ -1,0 +1,22 @@
+"""Output shapes of the layers of a layer list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from boardfit.ir import Graph
+
+from .layer import plain_shape
+from .layers import LayerList
+
+
+def layer_shapes(graph: Graph, network: LayerList) -> Mapping[str, tuple[int, ...]]:
+    """Layer name -> shape without the batch axis; parts of a split concatenation have that of the whole."""
+    found = {
+        name: plain_shape(graph, tensor) for name, tensor in zip(network.inputs, graph.inputs, strict=True)
+    }
+    for tensor, name in network.makers.items():
+        found.setdefault(name, plain_shape(graph, tensor))
+    for layer in reversed(network.layers):
+        found.setdefault(layer.name, found.get(layer.name.rsplit("_p", 1)[0], ()))
+    return found
