@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from boardfit.board import McuBoard
 from boardfit.errors import InternalError
 from boardfit.ir import Graph, Node
 from boardfit.plan.arena import ArenaPlan, Buffer, plan_arena
+from boardfit.plan.order import Step, best_order
 
 from .kernel import Function, Kernel, Lowered, Site
 from .kernels import variants_of
@@ -91,8 +92,25 @@ def make_plan(graph: Graph, board: McuBoard) -> Plan:
     for node in graph.nodes:
         kernel, lowered = min(candidates(Site(node, graph, board.features)), key=lambda found: found[1].instructions)
         layers.append(Layer(node, kernel, lowered))
+    layers = _smallest_order(graph, layers)
+    graph = replace(graph, nodes=tuple(layer.node for layer in layers))
     arena, places, scratch = place(graph, layers)
     return Plan(graph, board.features, tuple(layers), arena, places, scratch)
+
+
+def _smallest_order(graph: Graph, layers: Sequence[Layer]) -> list[Layer]:
+    """The layers in the order that needs the fewest live bytes."""
+    sizes = {name: tensor_bytes(graph, name) for name in graph.types if name not in graph.constants}
+    steps: list[Step] = []
+    for layer in layers:
+        reads = tuple(dict.fromkeys(name for name in layer.node.inputs if name in sizes))
+        lowered = layer.lowered
+        free = (*lowered.in_place, *(() if lowered.alias is None else (lowered.alias,)))
+        overlap = {layer.node.inputs[index]: 0 for index in free}
+        overlap |= {layer.node.inputs[index]: distance for index, distance in lowered.overlap.items()}
+        steps.append(Step(reads, layer.node.outputs, lowered.scratch_bytes, overlap))
+    order = best_order(steps, sizes, graph.inputs, graph.outputs)
+    return [layers[index] for index in order.steps]
 
 
 def place(graph: Graph, layers: Sequence[Layer]) -> tuple[ArenaPlan, dict[str, int], dict[str, int]]:
