@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from .numerics import quantize_affine
 USUAL_KEYS = ("x", "inputs", "input", "images", "data", "x_train", "x_calibration")
 """Keys looked for, in this order, when a model has one input and the file none of its name."""
 
+LABELS = "y"
+
+CALIBRATION_SAMPLES = 512
+"""Enough for stable ranges; more only cost time."""
+
 Samples = dict[str, np.ndarray]
 
 
@@ -23,13 +29,15 @@ def load_samples(path: str | Path, graph: Graph, limit: int | None = None) -> Sa
 
     A `.npy` file holds the values of the only input, a `.npz` file one array for each input under the input's
     name. A model with one input also takes the usual keys (`x`, `inputs`, ...) or the only array of the file.
-    The first axis counts samples; the model's batch axis of 1 may follow it or be left out. Integers are taken
-    as real values, unless the file has scalars `scale` and `zero_point`: then real = (x - zero_point) * scale.
+    The first axis counts samples; the model's batch axis of 1 may follow it or be left out. Integers of exactly the
+    type of an integer input are raw values. Other integers are real values, unless the file has scalars `scale` and
+    `zero_point` (`<input>_scale`, `<input>_zero_point` if there are several inputs): then
+    real = (x - zero_point) * scale.
 
     Args:
         path: the file.
         graph: the graph whose inputs are wanted.
-        limit: samples to keep, the first ones.
+        limit: samples to keep, evenly spread over the file (files are often sorted by class).
 
     Returns:
         Input tensor name -> float32 array (S, *shape) of real values; raw integers (int64) for integer inputs.
@@ -47,12 +55,32 @@ def check_samples(arrays: Mapping[str, np.ndarray], graph: Graph, file: str, lim
     for name in graph.inputs:
         label = graph.labels.get(name, name)
         array = _pick(arrays, label, len(graph.inputs) == 1, file)
-        found[name] = _convert(array, arrays, graph.types[name], label, file)[:limit]
+        found[name] = _spread(_convert(array, arrays, graph.types[name], label, file), limit)
     counts = {graph.labels.get(name, name): len(array) for name, array in found.items()}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"'{label}' has {count}" for label, count in counts.items())
         raise DataError(f"the inputs have different numbers of samples: {told}", file=file)
     return found
+
+
+def load_labels(path: str | Path, limit: int | None = None) -> np.ndarray | None:
+    """The labels `y` of a data file, spread like the samples of `load_samples`, or None if it has none.
+
+    Raises:
+        DataError: the file cannot be read, or its labels are no numbers.
+    """
+    labels = _read(Path(path)).get(LABELS)
+    if labels is None:
+        return None
+    if labels.dtype.kind not in "fiub" or labels.ndim == 0:
+        raise DataError(f"labels '{LABELS}' are no array of numbers", file=Path(path).name)
+    return _spread(labels, limit)
+
+
+def _spread(array: np.ndarray, limit: int | None) -> np.ndarray:
+    if limit is None or len(array) <= limit:
+        return array
+    return array[np.arange(limit) * len(array) // limit]
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -81,8 +109,9 @@ def _pick(arrays: Mapping[str, np.ndarray], label: str, only: bool, file: str) -
     for key in keys:
         if key in arrays:
             return arrays[key]
-    if only and len(arrays) == 1:
-        return next(iter(arrays.values()))
+    inputs = [key for key in arrays if key not in (LABELS, "scale", "zero_point")]
+    if only and len(inputs) == 1:
+        return arrays[inputs[0]]
     have = ", ".join(f"'{key}'" for key in arrays if key) or "one unnamed array"
     raise DataError(
         f"no array for input '{label}'; the file has {have}",
@@ -98,42 +127,52 @@ def _convert(
         raise DataError(
             f"input '{label}' has element type {array.dtype}, which is no number", file=file, hint="save float32 values"
         )
-    shape = wanted.shape
-    if array.ndim > 0 and array.shape[1:] == shape:
-        samples = array
-    elif array.ndim > 0 and shape[:1] == (1,) and array.shape[1:] == shape[1:]:
-        samples = array[:, None]
-    else:
-        raise DataError(
-            f"input '{label}' has shape {_spell(array.shape)}, but the model takes {_spell(('N', *shape[1:]))}",
-            file=file,
-            hint="the first axis counts samples; the others are those of the model file, in its order",
-        )
+    samples = _with_batch_axis(array, wanted.shape, label, file)
     if len(samples) == 0:
         raise DataError(f"input '{label}' has no samples", file=file, hint="a few hundred are enough")
     if samples.dtype.kind == "f" and not np.isfinite(samples).all():
         bad = int(samples.size - np.isfinite(samples).sum())
         raise DataError(f"input '{label}' contains {bad} NaN or infinite values", file=file)
-    if samples.dtype.kind != "f" and {"scale", "zero_point"} <= arrays.keys():
-        scale, zero = _scalar(arrays, "scale", file), _scalar(arrays, "zero_point", file)
+    element = wanted.element
+    if isinstance(element, Affine) and samples.dtype.name == f"{'int' if element.signed else 'uint'}{element.width}":
+        return samples.astype(np.int64)
+    prefix = f"{label}_" if f"{label}_scale" in arrays else ""
+    if samples.dtype.kind in "iu" and {f"{prefix}scale", f"{prefix}zero_point"} <= arrays.keys():
+        scale, zero = _scalar(arrays, f"{prefix}scale", file), _scalar(arrays, f"{prefix}zero_point", file)
         samples = (samples.astype(np.float64) - zero) * scale
     real = np.ascontiguousarray(samples, np.float32)
-    if wanted.is_float:
-        return real
-    return _raw(samples, real, wanted)
+    return quantize_affine(real, element, sample_axis=True) if isinstance(element, Affine) else real
 
 
-def _raw(samples: np.ndarray, real: np.ndarray, wanted: TensorType) -> np.ndarray:
-    """Raw integers of an integer input: integer data is raw already, real data is quantized."""
-    if samples.dtype.kind != "f" or not isinstance(wanted.element, Affine):
-        return samples.astype(np.int64)
-    return quantize_affine(real, wanted.element, sample_axis=True)
+def _with_batch_axis(array: np.ndarray, shape: tuple[int, ...], label: str, file: str) -> np.ndarray:
+    """The array as (S, *shape); the hint of the error says how to bring it there, where that is plain."""
+    inner = shape[1:] if shape[:1] == (1,) else shape
+    if array.ndim > 0 and array.shape[1:] == shape:
+        return array
+    if array.ndim > 0 and array.shape[1:] == inner:
+        return array.reshape(len(array), *shape)
+    hint = "the first axis counts samples; the others are those of the model file, in its order"
+    given = array.shape
+    if given == inner:
+        hint = "this is one sample: give it a first axis, array[None]"
+    elif len(given) == 4 and (given[2], given[3], given[1]) == inner:
+        hint = "the model takes channels-last images: array.transpose(0, 2, 3, 1)"
+    elif len(given) == 4 and (given[3], given[1], given[2]) == inner:
+        hint = "the model takes channels-first images: array.transpose(0, 3, 1, 2)"
+    elif given and math.prod(given[1:]) == math.prod(inner):
+        hint = f"the number of values fits: array.reshape{_spell((-1, *inner))}"
+    raise DataError(
+        f"input '{label}' has shape {_spell(given)}, but the model takes {_spell(('N', *inner))}", file=file, hint=hint
+    )
 
 
 def _scalar(arrays: Mapping[str, np.ndarray], key: str, file: str) -> float:
     if arrays[key].size != 1 or arrays[key].dtype.kind not in "fiu":
         raise DataError(f"'{key}' must be one number", file=file)
-    return float(arrays[key].reshape(()))
+    value = float(arrays[key].reshape(()))
+    if key.endswith("scale") and not (math.isfinite(value) and value > 0.0):
+        raise DataError(f"'{key}' is {value:g}, not a positive number", file=file)
+    return value
 
 
 def _spell(shape: tuple[object, ...]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .board import Board
-from .data import Samples, check_samples, load_samples
+from .data import CALIBRATION_SAMPLES, Samples, check_samples, load_samples
 from .errors import UsageError
 from .ir.graph import Graph
 from .options import BackendOptions, ImportOptions, QuantizeOptions, SoftmaxMode
@@ -104,10 +104,10 @@ def load_calibration(calibration: Calibration | None, graph: Graph) -> Samples |
     if calibration is None:
         return None
     if isinstance(calibration, (str, Path)):
-        return load_samples(calibration, graph)
+        return load_samples(calibration, graph, CALIBRATION_SAMPLES)
     if isinstance(calibration, np.ndarray):
         calibration = {"": calibration}
-    return check_samples(calibration, graph, "calibration data")
+    return check_samples(calibration, graph, "calibration data", CALIBRATION_SAMPLES)
 
 
 def guessed_inputs(graph: Graph) -> Samples:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boardfit.data import check_samples, load_samples
+from boardfit.data import check_samples, load_labels, load_samples
 from boardfit.errors import DataError
 from boardfit.ir import FLOAT32, Affine, ElementType, Graph, TensorType
 
@@ -59,6 +59,56 @@ def test_integer_inputs_take_raw_integers_and_quantize_reals() -> None:
     assert raw.dtype == np.int64
     real = check_samples({"": np.array([[1.0, -7.0]], np.float32)}, graph, "f")["in0"]
     assert real.tolist() == [[[5, -11]]]
+
+
+def test_pixels_for_an_integer_input_are_real_values() -> None:
+    graph = _graph((1, 2), element=Affine(True, 8, (1.0,), (-128,)))
+    pixels = check_samples({"": np.array([[0, 255]], np.uint8)}, graph, "f")["in0"]
+    assert pixels.tolist() == [[[-128, 127]]]
+
+
+def test_labels_follow_the_samples(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=X, y=np.arange(5))
+    kept = load_samples(tmp_path / "d.npz", IMAGE, limit=2)["in0"][:, 0]
+    labels = load_labels(tmp_path / "d.npz", limit=2)
+    assert labels is not None and np.array_equal(kept, X[labels])
+    np.savez(tmp_path / "e.npz", x=X)
+    assert load_labels(tmp_path / "e.npz") is None
+    np.savez(tmp_path / "t.npz", x=X, y=np.full(5, "cat"))
+    with pytest.raises(DataError, match="labels 'y' are no array of numbers"):
+        load_labels(tmp_path / "t.npz")
+
+
+def test_scales_of_several_inputs() -> None:
+    graph = _graph((1, 2), (1, 2))
+    whole = np.full((3, 2), 4, np.int8)
+    arrays = {"image": whole, "in1": whole, "in1_scale": np.float32(0.5), "in1_zero_point": np.int8(2)}
+    found = check_samples(arrays, graph, "f")
+    assert found["in0"].max() == 4.0
+    assert found["in1"].max() == 1.0
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan])
+def test_wrong_scales(scale: float) -> None:
+    arrays = {"x": X.astype(np.int8), "scale": np.float32(scale), "zero_point": np.int8(0)}
+    with pytest.raises(DataError, match="'scale' is .*, not a positive number"):
+        check_samples(arrays, IMAGE, "f")
+
+
+@pytest.mark.parametrize(
+    ("given", "shape", "hint"),
+    [
+        ((5, 4, 4, 3), (1, 3, 4, 4), "channels-first images: array.transpose(0, 3, 1, 2)"),
+        ((5, 3, 4, 4), (1, 4, 4, 3), "channels-last images: array.transpose(0, 2, 3, 1)"),
+        ((3, 4, 4), (1, 3, 4, 4), "one sample: give it a first axis"),
+        ((5, 48), (1, 3, 4, 4), "array.reshape(-1, 3, 4, 4)"),
+        ((5, 47), (1, 3, 4, 4), "the first axis counts samples"),
+    ],
+)
+def test_hints_for_wrong_shapes(given: tuple[int, ...], shape: tuple[int, ...], hint: str) -> None:
+    with pytest.raises(DataError) as caught:
+        check_samples({"": np.zeros(given, np.float32)}, _graph(shape), "f")
+    assert caught.value.hint is not None and hint in caught.value.hint
 
 
 def test_several_inputs_by_name() -> None:
