@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..errors import UsageError
-from ..ir.affine import ACTIVATION_BITS, activation_type, natural_range, symmetric_type
+from ..ir.affine import ACTIVATION_BITS, WEIGHT_BITS, activation_type, natural_range, symmetric_type
 from ..ir.graph import Graph, Node, Source
 from ..ir.rewrite import GraphEditor
 from ..ir.types import Affine
@@ -29,6 +29,10 @@ LINEAR = ("Conv2D", "ConvTranspose2D", "Dense")
 
 SCALE_BITS = 16
 """Width of ScaleBias factors: one scale serves all channels, so they get more bits than weights."""
+
+
+BIAS_BITS = 22
+"""Biases stay below 2**BIAS_BITS accumulator units: see `_bias_floor`."""
 
 
 def quantize_for_mcu(graph: Graph, data: Mapping[str, np.ndarray] | None, options: QuantizeOptions) -> Graph:
@@ -155,7 +159,8 @@ def _quantize_constants(editor: GraphEditor) -> None:
                 continue
             key = (name, kind)
             if key not in made:
-                made[key] = _quantized_constant(editor, node, name, *kind)
+                floor = _bias_floor(editor, node) if kind[1] else None
+                made[key] = _quantized_constant(editor, node, name, *kind, floor)
             inputs[index] = made[key]
         if tuple(inputs) != node.inputs:
             editor.update(node, inputs=tuple(inputs))
@@ -172,10 +177,34 @@ def _constant_kind(node: Node, index: int) -> tuple[int, bool] | None:
     return None
 
 
-def _quantized_constant(editor: GraphEditor, node: Node, name: str, width: int, per_channel: bool) -> str:
+def _bias_floor(editor: GraphEditor, node: Node) -> np.ndarray | None:
+    """Smallest weight magnitude to assume in every output channel, or None if there is no bias to look at.
+
+    A channel that has died in training has weights near zero under an ordinary bias. In units of such weights the
+    bias takes 30 bits, the sums leave no room for kernels that keep two of them in a register, and nothing is gained:
+    the channel is all but constant. With the floor, a weight is rounded to |bias| / (input scale * 2**22) at worst.
+    """
+    if len(node.inputs) < 3 or node.inputs[2] not in editor.constants:
+        return None
+    producer = next((n for n in editor.nodes if node.inputs[0] in n.outputs), None)
+    element = editor.types[producer.inputs[0]].element if producer and producer.op == "Dequantize" else None
+    bias = editor.constants[node.inputs[2]].values
+    if not isinstance(element, Affine) or element.axis is not None or not editor.types[node.inputs[2]].is_float:
+        return None
+    top = (1 << (WEIGHT_BITS - 1)) - 1
+    floor: np.ndarray = np.abs(bias).reshape(-1) * top / (element.scale[0] * (1 << BIAS_BITS))
+    return floor
+
+
+def _quantized_constant(
+    editor: GraphEditor, node: Node, name: str, width: int, per_channel: bool, floor: np.ndarray | None
+) -> str:
     values = editor.constants[name].values
     if per_channel:
-        element = symmetric_type(np.abs(values).reshape(len(values), -1).max(axis=1), width, axis=0)
+        magnitudes = np.abs(values).reshape(len(values), -1).max(axis=1)
+        if floor is not None and floor.shape == magnitudes.shape:
+            magnitudes = np.maximum(magnitudes, floor)
+        element = symmetric_type(magnitudes, width, axis=0)
     elif node.op in ("ScaleBias", "PRelu"):
         element = symmetric_type(np.abs(values).max(), width)
     else:

@@ -9,6 +9,7 @@ from boardfit.interp import run
 from boardfit.ir import Graph
 from boardfit.ops.add import AddAttrs
 from boardfit.ops.average_pool2d import AveragePool2DAttrs
+from boardfit.ops.dense import DenseAttrs
 from boardfit.ops.max_pool2d import MaxPool2DAttrs
 from boardfit.ops.softmax import SoftmaxAttrs
 from boardfit.options import CalibrationMethod, QuantizeOptions
@@ -37,3 +38,17 @@ def test_integer_network_follows_the_rounded_float_network(method: CalibrationMe
     for a, b in zip(graph.outputs, quantized.outputs, strict=True):
         error = np.square(exact[a] - rounded[b]).mean() / np.square(exact[a]).mean()
         assert error < 0.01
+
+
+def test_a_dead_channel_keeps_its_bias_small() -> None:
+    net = Network(1, 6)
+    weights = net.rng.normal(size=(4, 6))
+    weights[2] *= 1e-6  # died in training, its bias did not
+    bias = np.array([0.3, -0.2, 1.5, 0.1])
+    graph = net.done(net.add("Dense", [net.x, net.constant(weights), net.constant(bias)], DenseAttrs()))
+    quantized, integer = both(graph)
+    raw_bias = next(c.values for name, c in integer.constants.items() if integer.types[name].shape == (4,))
+    assert np.abs(raw_bias).max() <= 1 << 22
+    inputs = samples(graph, 40, seed=2)
+    exact, rounded = run(graph, inputs)[graph.outputs[0]], run(quantized, inputs)[quantized.outputs[0]]
+    assert np.abs(exact - rounded)[..., 2].max() < 0.02  # half a step of the output
