@@ -11,6 +11,7 @@ from . import (
     elementwise,
     linear,
     moves,
+    mve_linear,
     pooling,
     reductions,
     reshape,
@@ -31,6 +32,7 @@ KERNELS: tuple[Kernel, ...] = (
     *dsp_convolution.KERNELS,
     *dsp_depthwise.KERNELS,
     *dsp_dense.KERNELS,
+    *mve_linear.KERNELS,
 )
 """Every variant; of equal predicted cost the first one wins."""
 
