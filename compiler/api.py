@@ -131,7 +131,7 @@ def compile(
     check_budget(cost, target, prepared.model)
     artifact = maker.emit(prepared.graph, target, options)
     reference = make_reference(prepared.graph, prepared.data, REFERENCE_SAMPLES[target.kind])
-    artifact = artifact.with_files(maker.reference_files(reference.inputs, reference.outputs))
+    artifact = artifact.with_files(maker.reference_files(prepared.graph, reference.inputs, reference.outputs))
     artifact = artifact.with_files(reference.files())
     artifact = artifact.with_manifest(
         manifest_facts(prepared, target, cost, maker.name, import_options, quantization, options)

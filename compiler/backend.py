@@ -66,10 +66,13 @@ class Backend(Protocol):
         """
         ...
 
-    def reference_files(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> Mapping[str, bytes]:
+    def reference_files(
+        self, graph: Graph, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    ) -> Mapping[str, bytes]:
         """Reference vectors in the form the emitted test bench reads; empty if it reads none.
 
         Args:
+            graph: the integer graph, whose types say how values are stored.
             inputs: one array for each graph input, (S, *shape), as `execute` takes them.
             outputs: one array for each graph output, (S, *shape), as the interpreter gives them.
         """

@@ -95,7 +95,9 @@ class Hls4mlBackend:
             files |= host_softmax_files(graph)
         return Artifact(files, "README.md")
 
-    def reference_files(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> Mapping[str, bytes]:
+    def reference_files(
+        self, graph: Graph, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    ) -> Mapping[str, bytes]:
         """Data files of the test bench: raw inputs (S, *shape) and the raw outputs they must give."""
         return reference_files(inputs, outputs)
 

@@ -1,1 +1,5 @@
-"""C99 firmware for microcontrollers."""
+"""Microcontroller backend: C99 firmware from an integer graph."""
+
+from .backend import BACKEND
+
+__all__ = ["BACKEND"]

@@ -43,9 +43,8 @@ class Names:
 def core_files(plan: Plan, board: McuBoard, prefix: str, *, single_header: bool) -> dict[str, str]:
     """The sources a user's project needs: file name -> text."""
     names = _names(plan, prefix)
-    ports = _ports(plan, prefix, names)
     context = {
-        **_interface(plan, board, prefix, ports),
+        **interface_context(plan, board, prefix),
         "functions": [function_text(function) for function in plan.functions if function.template],
         "headers": sorted({header for function in plan.functions for header in function.headers}),
         "tables": _tables(plan, names),
@@ -232,6 +231,7 @@ def _port(plan: Plan, names: Names, role: str, tensor: str, function: str) -> di
         expression = _cast(plan, tensor, const=role == "Output").replace("arena", "context->arena")
     element = tensor_type.element
     port: dict[str, object] = {
+        "tensor": tensor,
         "role": role,
         "label": comment_text(graph.labels.get(tensor, tensor)),
         "text": f"{storage.c_type}, {_shape_text(tensor_type.shape)}",
@@ -264,8 +264,15 @@ def _affine_port(element: Affine) -> dict[str, object]:
     }
 
 
-def _interface(plan: Plan, board: McuBoard, prefix: str, ports: list[dict[str, object]]) -> dict[str, object]:
+def port_facts(plan: Plan, prefix: str) -> list[dict[str, object]]:
+    """Template variables of every input and output, inputs first."""
+    return _ports(plan, prefix, _names(plan, prefix))
+
+
+def interface_context(plan: Plan, board: McuBoard, prefix: str) -> dict[str, object]:
+    """Template variables of everything a user of the sources sees."""
     graph = plan.graph
+    ports = port_facts(plan, prefix)
     inputs = [port for port in ports if port["role"] == "Input"]
     outputs = [port for port in ports if port["role"] == "Output"]
     return {
@@ -279,8 +286,19 @@ def _interface(plan: Plan, board: McuBoard, prefix: str, ports: list[dict[str, o
         "ports": ports,
         "quantized_inputs": [port for port in inputs if port["real"]],
         "quantized_outputs": [port for port in outputs if port["real"]],
-        "usage_inputs": [_usage(port, prefix) for port in inputs],
-        "usage_outputs": [_usage(port, prefix) for port in outputs],
+        "usage": [
+            f'#include "{prefix}.h"',
+            "",
+            f"static uint8_t arena[{prefix.upper()}_ARENA_BYTES] {prefix.upper()}_ALIGNED;",
+            f"{prefix}_context context;",
+            "",
+            f"{prefix}_init(&context, arena);",
+            *(_usage(port, prefix) for port in inputs),
+            f"{prefix}_run(&context);",
+            *(_usage(port, prefix) for port in outputs),
+        ],
+        "memory": f"The arena has {plan.arena.bytes:,} bytes; no arrangement of these layers can do with less than "
+        f"{plan.arena.lower_bound:,}.",
     }
 
 

@@ -1,0 +1,98 @@
+"""The microcontroller backend: C99 sources, a test program, and ways to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from boardfit.artifact import Artifact
+from boardfit.board import Board, McuBoard
+from boardfit.errors import InternalError
+from boardfit.estimate.report import Estimate
+from boardfit.ir import Affine, FixedPoint, Graph, Node
+from boardfit.ops import OPS
+from boardfit.ops.unary import infer_unary
+from boardfit.options import BackendOptions
+
+from .emit import core_files
+from .execute import RUNNERS, execute, pack
+from .kernel import Site
+from .kernels import variants_of
+from .plan import make_plan
+from .project import project_files
+from .storage import storage_of
+
+PREFIX = "model"
+OPTIMIZATION = "-O2"
+
+
+def mcu_board(board: Board) -> McuBoard:
+    """`board`, which must be a microcontroller board."""
+    if not isinstance(board, McuBoard):
+        raise InternalError(f"{board.name} is not a microcontroller board")
+    return board
+
+
+@dataclass(frozen=True, slots=True)
+class McuBackend:
+    """See `boardfit.backend.Backend`."""
+
+    name: str = "mcu"
+    runners: tuple[str, ...] = RUNNERS
+
+    def refuse(self, node: Node, graph: Graph) -> str | None:
+        """Why no kernel can do a node; a float graph is judged by what quantization makes of it."""
+        if any(isinstance(graph.types[name].element, FixedPoint) for name in (*node.inputs, *node.outputs) if name):
+            return "fixed-point types are for FPGAs"
+        if not variants_of(node.op):
+            # functions of one number become a table of all 256 values
+            return None if OPS[node.op].infer is infer_unary else f"there is no microcontroller code for {node.op}"
+        if not isinstance(graph.types[node.outputs[0]].element, Affine):
+            return None
+        reasons = [kernel.reason_against(Site(node, graph, frozenset())) for kernel in variants_of(node.op)]
+        return None if None in reasons else "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+
+    def validate(self, graph: Graph, board: Board, options: BackendOptions) -> None:
+        """Raises ModelError for the first node without a kernel."""
+        make_plan(graph, mcu_board(board))
+
+    def estimate(self, graph: Graph, board: Board, options: BackendOptions) -> Estimate:
+        """Flash, RAM and cycles of the plan `emit` uses."""
+        from .cost import estimate_plan
+
+        return estimate_plan(make_plan(graph, mcu_board(board)), mcu_board(board))
+
+    def emit(self, graph: Graph, board: Board, options: BackendOptions) -> Artifact:
+        """Sources, test program, build files, README."""
+        target = mcu_board(board)
+        plan = make_plan(graph, target)
+        core = core_files(plan, target, PREFIX, single_header=options.single_header)
+        around = project_files(
+            plan,
+            target,
+            PREFIX,
+            tuple(core),
+            single_header=options.single_header,
+            optimization=OPTIMIZATION,
+        )
+        files = {path: text.encode() for path, text in (core | around).items()}
+        return Artifact(files, f"{PREFIX}.h")
+
+    def reference_files(
+        self, graph: Graph, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    ) -> Mapping[str, bytes]:
+        """The vectors `make check` compares, as the test program reads and writes them."""
+        return {
+            "test/inputs.bin": pack(inputs, [storage_of(graph.types[name].element) for name in graph.inputs]),
+            "test/expected.bin": pack(outputs, [storage_of(graph.types[name].element) for name in graph.outputs]),
+        }
+
+    def execute(self, folder: Path, inputs: Sequence[np.ndarray], runner: str) -> list[np.ndarray]:
+        """Build in a temporary folder and run on this computer ('host') or on the emulated core ('qemu')."""
+        return execute(folder, inputs, runner)
+
+
+BACKEND = McuBackend()
