@@ -160,9 +160,14 @@ def _quantize(
     if board.kind == "mcu":
         from .compress.ptq import quantize_for_mcu
         from .passes.lower_quantized import LowerQuantized
+        from .passes.signed_integers import SignedIntegers
 
         annotated = quantize_for_mcu(floating, data, options)
-        return run_passes(annotated, [LowerQuantized()], PipelineOptions(dump=dump)).graph
+        lowered = run_passes(annotated, [LowerQuantized()], PipelineOptions(dump=dump)).graph
+        # integers of the model file are its interface: they keep their type, all other tensors become signed
+        ports = zip((*floating.inputs, *floating.outputs), (*lowered.inputs, *lowered.outputs), strict=True)
+        keep = tuple(after for before, after in ports if not floating.types[before].is_float)
+        return run_passes(lowered, [SignedIntegers(keep)], PipelineOptions(dump=dump)).graph
     from .compress.fpga import quantize_for_fpga
 
     if data is None:
