@@ -192,14 +192,31 @@ class ImportContext:
         """Emit a one-output IR node and return its tensor.
 
         Raises:
-            ModelError: the shapes do not fit the op.
+            ModelError: the shapes do not fit the op, or it would compute on raw integers.
         """
+        self._check_elements(node, op, inputs)
         stem = node.name + (f"/{suffix}" if suffix else "")
         try:
             made = self.editor.add_node(op, inputs, attrs, node.source, name=stem)
         except ValueError as problem:
             raise self.error(node, str(problem)) from problem
         return made.outputs[0]
+
+    def _check_elements(self, node: OnnxNode, op: str, inputs: Sequence[str]) -> None:
+        """ONNX computes on the integers themselves, the IR on the values they stand for: only moves agree."""
+        from ..ops import OPS
+
+        elements = {self.type(name).element for name in inputs if name}
+        if elements <= {FLOAT32} or OPS[op].crosses or op == "Clamp":
+            return
+        if not OPS[op].moves_only:
+            raise self.error(
+                node,
+                "computes on the integers of a quantized tensor",
+                hint="put a DequantizeLinear (or a Cast to float) before it",
+            )
+        if len(elements) > 1:
+            raise self.error(node, f"joins tensors of different types: {', '.join(sorted(map(str, elements)))}")
 
     def bind(self, onnx_name: str, tensor: str) -> None:
         """Say which IR tensor an ONNX value is."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..ir.graph import Attrs
-from ..ir.types import FixedPoint, Overflow, Rounding
+from ..ir.types import Affine, FixedPoint, Overflow, Rounding
 from ..numerics import cast_fixed, quantize_fixed
 from .activation import RELU, Activation
 from .requantize import requantize_ratio
@@ -58,15 +58,22 @@ def import_relu(context: ImportContext, node: OnnxNode) -> None:
 
 
 def import_clip(context: ImportContext, node: OnnxNode) -> None:
-    """ONNX Clip: bounds are attributes up to opset 10, optional constant inputs from 11."""
+    """ONNX Clip: bounds are attributes up to opset 10, optional constant inputs from 11.
+
+    Bounds of an integer tensor are raw integers; the IR takes the values they stand for.
+    """
+    x = context.tensor(node, 0)
+    element = context.type(x).element
     bounds = []
     for index, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
         value = node.number(name, default)
         if node.has_input(index):
             value = float(context.constant(node, index, f"the bound '{name}'").reshape(-1)[0])
+            if isinstance(element, Affine):
+                value = (value - element.zero_point[0]) * element.scale[0]
         # exporters write the largest float for "no bound"
         bounds.append(default if abs(value) >= 3.4028234e38 else value)
-    context.result(node, "Clamp", [context.tensor(node, 0)], ClampAttrs(Activation(bounds[0], max(bounds))))
+    context.result(node, "Clamp", [x], ClampAttrs(Activation(bounds[0], max(bounds))))
 
 
 CLAMP = OpSpec(

@@ -76,9 +76,32 @@ def import_dequantize_linear(context: ImportContext, node: OnnxNode) -> None:
     declared = _element(context, node)
     if not isinstance(given, Affine):
         raise context.error(node, "its input is not an integer tensor")
-    if given != declared and (given.scale, given.zero_point) != (declared.scale, declared.zero_point):
-        raise context.error(node, f"its parameters {declared} differ from those its input was made with, {given}")
-    context.result(node, "Dequantize", [x], DequantizeAttrs())
+    real = context.emit(node, "Dequantize", [x], DequantizeAttrs())
+    context.bind(node.outputs[0], _reread(context, node, real, given, declared))
+
+
+def _reread(context: ImportContext, node: OnnxNode, real: str, given: Affine, declared: Affine) -> str:
+    """Values of integers made with one scale and zero point and read with others: a factor and an offset.
+
+    (q - zero') scale' = ((q - zero) scale) scale' / scale + (zero - zero') scale'
+    """
+    from .add import AddAttrs
+    from .mul import MulAttrs
+
+    if (given.signed, given.width) != (declared.signed, declared.width):
+        raise context.error(node, f"reads {declared}, but its input is {given}")
+    if (given.scale, given.zero_point, given.axis) == (declared.scale, declared.zero_point, declared.axis):
+        return real
+    rank = context.type(real).rank
+    factor = declared.scale_for(rank) / given.scale_for(rank)
+    if (factor != 1.0).any():
+        constant = context.editor.add_constant(f"{node.name}/factor", factor.astype(np.float32))
+        real = context.emit(node, "Mul", [real, constant], MulAttrs(), suffix="rescale")
+    offset = (given.zero_for(rank) - declared.zero_for(rank)) * declared.scale_for(rank)
+    if (offset != 0.0).any():
+        constant = context.editor.add_constant(f"{node.name}/offset", offset.astype(np.float32))
+        real = context.emit(node, "Add", [real, constant], AddAttrs(), suffix="shift")
+    return real
 
 
 QUANTIZE = OpSpec(
