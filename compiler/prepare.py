@@ -67,6 +67,7 @@ def prepare(
     """
     from .frontend import load_model
     from .passes.channels_last_io import ChannelsLastIo
+    from .passes.fold_dequantize import FoldDequantize
     from .passes.output_softmax import DropOutputSoftmax
     from .pipeline import PipelineOptions, canonical_passes, run_passes
 
@@ -74,7 +75,9 @@ def prepare(
     path = Path(model)
     imported = load_model(path, dict(imports.input_shapes))
     data = load_calibration(calibration, imported)
-    passes = list(canonical_passes(fuse=board.kind == "mcu"))
+    passes = list(canonical_passes(fuse=True))
+    if board.kind == "fpga":
+        passes.insert(0, FoldDequantize())  # fixed point has types of its own, also for stored integers
     if imports.channels_last_io:
         passes.insert(0, ChannelsLastIo())
     if backend.softmax is not SoftmaxMode.KEEP:

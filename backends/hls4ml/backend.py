@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 from boardfit.artifact import Artifact
 from boardfit.board import Board, FpgaBoard
 from boardfit.errors import InternalError, ModelError, UsageError
-from boardfit.estimate.report import Estimate
+from boardfit.estimate.budget import overload
+from boardfit.estimate.report import Estimate, Saving
 from boardfit.ir import FixedPoint, Graph, Node
 from boardfit.names import c_identifier
 from boardfit.options import BackendOptions, HlsTool, IoType, SoftmaxMode
-from boardfit.plan.fpga import FpgaPlan, plan_fpga
+from boardfit.plan.fpga import DSP_SHARES, FpgaPlan, plan_fpga
 
 from . import csim
 from .host import host_softmax_files
@@ -29,6 +31,9 @@ from .testbench import reference_files, testbench
 
 MAX_COPIES = 7
 """Readers a stream can have: hls4ml's clone layer has no more outputs."""
+
+TRIED_REUSE = (4, 16, 64, 256, 1024)
+"""Reuse factors whose effect is told when a design does not fit."""
 
 TITLES = {HlsTool.VIVADO: "Vivado HLS", HlsTool.VITIS: "Vitis HLS"}
 
@@ -45,8 +50,7 @@ class Hls4mlBackend:
 
     def validate(self, graph: Graph, board: Board, options: BackendOptions) -> None:
         """See `boardfit.backend.Backend.validate`; the graph is in fixed point."""
-        fpga = as_fpga(board)
-        streams = self.plan(graph, fpga, options).io_type is IoType.STREAM
+        streams = plan_fpga(graph, as_fpga(board), options).io_type is IoType.STREAM
         for node in graph.nodes:
             reason = refuse(node, graph, streams)
             if reason is not None:
@@ -62,21 +66,46 @@ class Hls4mlBackend:
             _validate_readers(graph)
 
     def plan(self, graph: Graph, board: FpgaBoard, options: BackendOptions) -> FpgaPlan:
-        """The plan that `emit` uses: FIFOs or wires, strategy and reuse factor of each layer."""
-        return plan_fpga(graph, board, options)
+        """The plan that `emit` uses: FIFOs or wires, strategy and reuse factor of each layer.
+
+        The fastest one that fits the board; if none does, the one that comes nearest.
+        """
+        tried: list[tuple[float, FpgaPlan]] = []
+        for share in DSP_SHARES:
+            plan = plan_fpga(graph, board, options, share)
+            if tried and plan == tried[-1][1]:
+                continue
+            found = self._estimate(graph, board, options, plan)
+            if found.fits:
+                return plan
+            tried.append((overload(found.total, found.budget), plan))
+        return min(tried, key=lambda pair: pair[0])[1]
 
     def estimate(self, graph: Graph, board: Board, options: BackendOptions) -> Estimate:
-        """See `boardfit.backend.Backend.estimate`."""
+        """See `boardfit.backend.Backend.estimate`; with other reuse factors tried if the design does not fit."""
+        fpga = as_fpga(board)
+        found = self._planned(graph, fpga, options)
+        if found.fits:
+            return found
+        savings: list[Saving] = []
+        for reuse in TRIED_REUSE:
+            if reuse > (options.reuse_factor or 0):
+                other = self._planned(graph, fpga, replace(options, reuse_factor=reuse))
+                savings.append(Saving(f"give --reuse-factor {reuse}", other.total))
+        return replace(found, savings=tuple(savings))
+
+    def _planned(self, graph: Graph, board: FpgaBoard, options: BackendOptions) -> Estimate:
+        return self._estimate(graph, board, options, self.plan(graph, board, options))
+
+    def _estimate(self, graph: Graph, board: FpgaBoard, options: BackendOptions, plan: FpgaPlan) -> Estimate:
         from boardfit.estimate.fpga import estimate
 
         from .describe import as_estimate, describe_design
 
-        fpga = as_fpga(board)
-        plan = self.plan(graph, fpga, options)
         network = make_layers(graph, plan)
-        clock = options.clock_ns or fpga.clock_ns
-        found = estimate(describe_design(graph, network, plan, fpga, clock, options.tool))
-        return as_estimate(found, network, fpga, clock)
+        clock = options.clock_ns or board.clock_ns
+        found = estimate(describe_design(graph, network, plan, board, clock, options.tool))
+        return as_estimate(found, network, board, clock)
 
     def emit(self, graph: Graph, board: Board, options: BackendOptions) -> Artifact:
         """See `boardfit.backend.Backend.emit`; hls4ml writes through a temporary folder."""

@@ -23,8 +23,11 @@ UNROLL_LIMIT = 4096
 PARALLEL_POSITIONS = 1
 """Output positions of a convolution up to which io_parallel is chosen by default."""
 
-DSP_SHARE = 0.9
-"""Part of the board's DSPs the plan may use; the rest is left to the surrounding design."""
+DSP_SHARES = (0.9, 0.6, 0.4, 0.25, 0.15, 0.08)
+"""Parts of the board's DSPs a plan may use, tried in turn until the other resources hold as well.
+
+The first leaves a tenth to the surrounding design.
+"""
 
 DSP_PORTS = (18, 25)
 """Signed operand widths of one DSP48E1 multiplier (AMD UG479)."""
@@ -133,12 +136,17 @@ def allowed_reuse_factors(product: Product) -> list[int]:
     return [rf for rf in legal_reuse_factors(product) if product.multipliers(rf) < UNROLL_LIMIT]
 
 
-def plan_fpga(graph: Graph, board: FpgaBoard, options: BackendOptions) -> FpgaPlan:
+def plan_fpga(
+    graph: Graph, board: FpgaBoard, options: BackendOptions, dsp_share: float = DSP_SHARES[0]
+) -> FpgaPlan:
     """Choose strategy and reuse factor of every layer.
+
+    Args:
+        dsp_share: part of the board's DSPs the plan may use, if any plan can keep it.
 
     Raises:
         UsageError: a reuse factor or strategy that was asked for is not legal for some layer.
-        BudgetError: no plan keeps the board's DSPs.
+        BudgetError: a layer exceeds the unroll limit whatever its plan.
     """
     products: list[tuple[Node, Product]] = []
     for node in graph.nodes:
@@ -148,7 +156,7 @@ def plan_fpga(graph: Graph, board: FpgaBoard, options: BackendOptions) -> FpgaPl
     io_type = options.io_type or choose_io_type(products)
     candidates = [_candidates(node, product, io_type, options) for node, product in products]
     chosen = [0] * len(products)
-    budget = int(board.budget.dsp * DSP_SHARE)
+    budget = int(board.budget.dsp * dsp_share)
 
     def dsps(index: int) -> int:
         return products[index][1].dsps(candidates[index][chosen[index]].reuse_factor)
