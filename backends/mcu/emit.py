@@ -11,7 +11,7 @@ from boardfit.errors import InternalError
 from boardfit.ir import Affine
 from boardfit.names import c_identifier
 
-from .kernel import Argument, Const, Input, Literal, Output, Scratch
+from .kernel import Argument, Const, FunctionPointer, Input, Literal, Output, Scratch
 from .plan import ALIGNMENT, Layer, Plan
 from .render import (
     array_definition,
@@ -184,6 +184,8 @@ def _argument(plan: Plan, names: Names, layer: Layer, argument: Argument) -> str
     node = layer.node
     if isinstance(argument, Literal):
         return argument.text
+    if isinstance(argument, FunctionPointer):
+        return argument.function.name
     if isinstance(argument, Scratch):
         place = f"arena + {plan.scratch[node.name] + argument.offset}"
         if argument.c_type in ("int8_t", "uint8_t", "void"):

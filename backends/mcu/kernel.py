@@ -192,7 +192,14 @@ class Literal:
     text: str
 
 
-Argument = Input | Output | Scratch | Const | Literal
+@dataclass(frozen=True, slots=True)
+class FunctionPointer:
+    """Argument: a C function that the called one calls in turn, so that one driver serves several inner loops."""
+
+    function: Function
+
+
+Argument = Input | Output | Scratch | Const | Literal | FunctionPointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +244,9 @@ class Lowered:
         """All functions needed, each once, in the order of emission."""
         found: dict[str, Function] = {}
         for call in self.calls:
-            found.update((function.name, function) for function in call.function.closure())
+            passed = [a.function for a in call.arguments if isinstance(a, FunctionPointer)]
+            for needed in (*passed, call.function):
+                found.update((function.name, function) for function in needed.closure())
         return tuple(found.values())
 
     @property

@@ -149,10 +149,6 @@ def _calls(site: Site, function: Function, scratch_type: str) -> tuple[Call, ...
     )
 
 
-def _in_place(written: np.ndarray, oldest: np.ndarray) -> tuple[int, ...]:
-    return (0,) if safe_distance(written, oldest, buffered=True) == 0 else ()
-
-
 def _lower_rows(site: Site) -> Lowered:
     attrs = site.attrs(Conv2DAttrs)
     layer = convolution_layer(site)
@@ -206,12 +202,14 @@ def _lower_rows(site: Site) -> Lowered:
         written = ((row[:, None] * columns + ends[None, :]) * outputs).reshape(-1)
         corner = row[:, None] * attrs.strides[0] * width + pixel[None, :] * attrs.strides[1]
         oldest = (corner * channels).reshape(-1)
+    distance = safe_distance(written, oldest, buffered=True) if images == 1 else None
     return Lowered(
         calls=_calls(site, ROWS, "uint32_t"),
         tables=(stream,),
         records=(shape,),
         scratch_bytes=8 * depth + (round_up(kh * line + slack, 4) if padded else 0),
-        in_place=_in_place(written, oldest) if images == 1 else (),
+        in_place=(0,) if distance == 0 else (),
+        overlap={0: distance} if images == 1 else {},
         instructions=images * (multiply_instructions(groups * PIXELS, outputs, depth) + groups * per_group + 3 * loads),
     )
 
@@ -261,6 +259,11 @@ def _lower_windows(site: Site) -> Lowered:
         WINDOWS_SHAPE_BYTES,
     )
     pixels = rows * columns
+    pixel = np.arange(pixels)
+    corner_y = np.clip(pixel // columns * attrs.strides[0] - attrs.pads[0], 0, height - 1)
+    corner_x = np.clip(pixel % columns * attrs.strides[1] - attrs.pads[1], 0, width - 1)
+    oldest = np.minimum.reduceat((corner_y * width + corner_x) * channels, pixel[::PIXELS])
+    distance = safe_distance(np.minimum(pixel[::PIXELS] + PIXELS, pixels) * outputs, oldest, buffered=True)
     gather = 45 + kh * (6 + kw * channels // 2) + 4 * depth // 4
     # outside the interior every input is tested
     inside = max(0, width - kw + 1) * max(0, height - kh + 1) / (attrs.strides[0] * attrs.strides[1]) / pixels
@@ -270,6 +273,7 @@ def _lower_windows(site: Site) -> Lowered:
         tables=(stream,),
         records=(shape,),
         scratch_bytes=12 * depth,
+        overlap={0: distance} if images == 1 else {},
         instructions=images * (multiply_instructions(pixels, outputs, depth) + pixels * gather),
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 from boardfit.errors import InternalError
 from boardfit.ops.conv2d import Conv2DAttrs
 
-from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
+from ..kernel import Call, Const, Function, FunctionPointer, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
 from .common import initialisers, linear_parameters
 from .dsp_convolution import NEEDS, SUPPORT, refuse_linear
 from .dsp_layout import addend, high_word_shift, per_output
@@ -22,10 +22,20 @@ from .dsp_layout import addend, high_word_shift, per_output
 PITCHES = (56, 104, 208, 416)
 """Bytes of a plane row; few values, so that layers share code. LDRD reaches 1020 bytes: two rows."""
 
-SHIFTS = (4, 12, 20)
+SHIFTS = (8, 16, 22)
 """Shift after the high word; smaller ones are brought to it by scaling the weights by up to 2**8."""
 
-SHAPE_BYTES = 15 * 4
+SHAPE_BYTES = 16 * 4
+
+FRAME = Function("depthwise_frame", "dsp/depthwise_frame.c.j2", code_bytes=0, stack_bytes=0)
+DEPTHWISE = Function(
+    "depthwise_3x3",
+    "dsp/depthwise.c.j2",
+    requires=(FRAME,),
+    code_bytes=412,
+    stack_bytes=190,
+    headers=("string.h",),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,24 +141,15 @@ def _lower(site: Site) -> Lowered:
         f"depthwise_channel_s{stride}_p{pitch}_n{target}",
         "dsp/depthwise_channel.c.j2",
         {"stride": stride, "pitch": pitch, "shift": target},
-        (SUPPORT,),
+        (SUPPORT, FRAME),
         code_bytes=150 if stride == 1 else 162,
         stack_bytes=64,
-    )
-    function = Function(
-        channel.name.replace("_channel", "", 1),
-        "dsp/depthwise.c.j2",
-        {"channel": channel.name, "pitch": pitch},
-        (channel,),
-        code_bytes=412,
-        stack_bytes=160,
-        headers=("string.h",),
     )
     copied_columns = min(columns.inputs, _width(columns.outputs, stride) - columns.before)
     copied_rows = min(rows.inputs, plane.height - rows.before)
     shape = Record(
         "shape",
-        f"{function.name}_shape",
+        f"{DEPTHWISE.name}_shape",
         initialisers(
             channels=channels,
             rows=copied_rows,
@@ -156,6 +157,7 @@ def _lower(site: Site) -> Lowered:
             row_step=rows.input_step,
             column_step=columns.input_step,
             first=rows.before * pitch // 2 + columns.before,
+            pitch=pitch // 2,
             plane_words=pitch // 4 * plane.height,
             zero=parameters.zero,
             scale=1 << (target - shift),
@@ -176,8 +178,16 @@ def _lower(site: Site) -> Lowered:
     return Lowered(
         calls=(
             Call(
-                function,
-                (Input(), Output(), Const("weights"), Const("sums"), Const("shape"), Scratch("int16_t")),
+                DEPTHWISE,
+                (
+                    Input(),
+                    Output(),
+                    Const("weights"),
+                    Const("sums"),
+                    FunctionPointer(channel),
+                    Const("shape"),
+                    Scratch("int16_t"),
+                ),
             ),
         ),
         tables=(
