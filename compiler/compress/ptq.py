@@ -6,7 +6,7 @@ its float meaning is the network with rounded values. `passes.lower_quantized` m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,9 +18,9 @@ from ..ir.types import Affine
 from ..numerics import quantize_affine
 from ..ops.quantize import DequantizeAttrs, QuantizeAttrs
 from ..options import CalibrationMethod, QuantizeOptions
-from ..passes.elementwise_regions import function_roots
+from ..passes.elementwise_regions import function_roots, inner_tensors
 from ..passes.lowering import storage_dtype
-from ..passes.quantized_types import parameter_tensors, quantized_types
+from ..passes.quantized_types import derived_types, parameter_tensors, stated_types
 from .calibrate import calibrated_range, collect
 from .type_groups import Range, group_types
 
@@ -63,8 +63,9 @@ def activation_types(
 ) -> dict[str, Affine]:
     """Affine type of every activation tensor that will be stored."""
     parameters = parameter_tensors(graph)
-    fixed = quantized_types(graph, derive=False)
-    wanted = [name for name in _stored(graph, parameters, fixed) if name not in fixed]
+    fixed = stated_types(graph)
+    stored = _stored(graph, parameters, fixed)
+    wanted = [name for name in stored if name not in fixed]
     producers = graph.producers()
     ranges: dict[str, Range] = {}
     for name in wanted:
@@ -73,10 +74,9 @@ def activation_types(
             ranges[name] = natural
     measured = [name for name in wanted if name not in ranges]
     if measured and data is None:
-        if any(node.op in ("Quantize", "Dequantize") for node in graph.nodes) and not _uncovered(graph):
-            measured = []  # every missing type can be derived
-        else:
+        if not _all_derived(graph, stored, fixed, parameters):
             raise _no_data(graph, producers.get(measured[0]), measured[0])
+        measured = []
     if measured and data is not None:
         histogram = options.method is not CalibrationMethod.MIN_MAX
         for name, statistics in collect(graph, data, measured, histogram=histogram).items():
@@ -84,11 +84,11 @@ def activation_types(
     return group_types(graph, ranges, fixed, parameters, ACTIVATION_BITS)
 
 
-def _uncovered(graph: Graph) -> bool:
-    """Whether some stored tensor has no type even if all that can be derived is."""
-    types = quantized_types(graph)
-    parameters = parameter_tensors(graph)
-    return any(name not in types for name in _stored(graph, parameters, types))
+def _all_derived(graph: Graph, stored: Sequence[str], fixed: Mapping[str, Affine], parameters: frozenset[str]) -> bool:
+    """Whether every stored tensor has a type that follows from those the graph states."""
+    inner = inner_tensors(graph, fixed, function_roots(graph, parameters, fixed))
+    types = derived_types(graph, fixed, inner)
+    return all(name in types for name in stored)
 
 
 def _no_data(graph: Graph, node: Node | None, tensor: str) -> UsageError:
@@ -105,23 +105,8 @@ def _no_data(graph: Graph, node: Node | None, tensor: str) -> UsageError:
 
 def _stored(graph: Graph, parameters: frozenset[str], fixed: Mapping[str, Affine]) -> list[str]:
     """Float activation tensors that exist in the integer network: not those inside an element-wise region."""
-    roots = function_roots(graph, parameters, fixed)
-    consumers = graph.consumers()
-    stored: list[str] = []
-    for name in graph.types:
-        if name in parameters or not graph.types[name].is_float:
-            continue
-        readers = consumers[name]
-        interior = (
-            roots[name] != name
-            and name not in fixed
-            and name not in graph.outputs
-            and bool(readers)
-            and all(roots.get(reader.outputs[0]) == roots[name] for reader in readers)
-        )
-        if not interior:
-            stored.append(name)
-    return stored
+    inner = inner_tensors(graph, fixed, function_roots(graph, parameters, fixed))
+    return [n for n, kind in graph.types.items() if kind.is_float and n not in parameters and n not in inner]
 
 
 def _insert(editor: GraphEditor, graph: Graph, name: str, element: Affine) -> None:

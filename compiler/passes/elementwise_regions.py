@@ -45,6 +45,20 @@ def function_roots(graph: Graph, parameters: Container[str], typed: Container[st
     return roots
 
 
+def inner_tensors(graph: Graph, typed: Container[str], roots: Mapping[str, str]) -> frozenset[str]:
+    """Tensors inside element-wise regions: nothing outside their region reads them, so that they are never stored."""
+    consumers = graph.consumers()
+    return frozenset(
+        name
+        for name, root in roots.items()
+        if root != name
+        and name not in typed
+        and name not in graph.outputs
+        and consumers[name]
+        and all(roots.get(reader.outputs[0]) == root for reader in consumers[name])
+    )
+
+
 def _is_candidate(graph: Graph, node: Node, parameters: Container[str]) -> bool:
     if is_function(node) or node.op == "Clamp":
         return True

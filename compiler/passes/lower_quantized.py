@@ -21,7 +21,7 @@ from ..ops.reduce_mean import ReduceMeanAttrs
 from ..ops.reshape import ReshapeAttrs
 from ..ops.spec import attrs_as
 from .base import Preserves
-from .elementwise_regions import TABLE_BITS, function_roots, region, tabulate
+from .elementwise_regions import TABLE_BITS, region, tabulate
 from .lower_linear import check_accumulator, check_ratio, lower_linear, lower_scale_bias
 from .lowering import Lowering
 from .quantized_types import is_mover, parameter_values
@@ -52,15 +52,14 @@ class LowerQuantized:
             if element is None:
                 raise lowering.missing(name, next(iter(graph.consumers()[name]), None))
             lowering.values[name] = lowering.editor.add_input(name, TensorType(tensor_type.shape, element))
-        roots = function_roots(graph, lowering.parameters, lowering.types)
         for node in graph.nodes:
-            _lower_node(lowering, node, roots)
+            _lower_node(lowering, node)
         for name in graph.outputs:
             _bind_output(lowering, name)
         return lowering.editor.finish()
 
 
-def _lower_node(lowering: Lowering, node: Node, roots: Mapping[str, str]) -> None:
+def _lower_node(lowering: Lowering, node: Node) -> None:
     output = node.outputs[0]
     if output in lowering.parameters:
         return
@@ -80,7 +79,7 @@ def _lower_node(lowering: Lowering, node: Node, roots: Mapping[str, str]) -> Non
     if not lowering.graph.types[output].is_float and node.op != "ArgMax":
         _copy_integer(lowering, node)
         return
-    root = roots[output]
+    root = lowering.roots[output]
     inside = region(lowering.graph, lowering.producers, root, output) if root != output else []
     if inside and lowering.types.get(root) is not None and not (len(inside) == 1 and node.op == "Clamp"):
         lowering.values[output] = _lookup(lowering, node, inside, root, y)

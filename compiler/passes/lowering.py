@@ -11,7 +11,8 @@ from ..ir.graph import Attrs, Graph, Node
 from ..ir.rewrite import GraphEditor
 from ..ir.types import Affine, TensorType
 from ..ops.requantize import RequantizeAttrs
-from .quantized_types import parameter_tensors, quantized_types
+from .elementwise_regions import function_roots, inner_tensors
+from .quantized_types import derived_types, parameter_tensors, stated_types
 
 CALIBRATION_HINT = (
     "give calibration data (--calibration data.npz), or quantize this tensor in the model as its neighbours are"
@@ -32,13 +33,17 @@ class Lowering:
     Attributes:
         graph: what is lowered; its float tensors are names only.
         types: affine type of each float tensor.
+        roots: the tensor each one is an element-wise function of (see `elementwise_regions`).
         values: tensor of `graph` -> integer tensor of the new graph.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.types = quantized_types(graph)
         self.parameters = parameter_tensors(graph)
+        stated = stated_types(graph)
+        roots = function_roots(graph, self.parameters, stated)
+        self.types = derived_types(graph, stated, inner_tensors(graph, stated, roots))
+        self.roots = function_roots(graph, self.parameters, self.types)
         self.producers = graph.producers()
         self.values: dict[str, str] = {}
         self.editor = GraphEditor.empty(graph.name)

@@ -7,6 +7,8 @@ reshaping, picking, joining, taking maxima and clamping.
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
+
 import numpy as np
 
 from ..errors import InternalError
@@ -48,34 +50,45 @@ def parameter_tensors(graph: Graph) -> frozenset[str]:
     return frozenset([*graph.constants, *dequantized])
 
 
-def quantized_types(graph: Graph, *, derive: bool = True) -> dict[str, Affine]:
-    """Affine type of every activation tensor whose type follows from the graph.
-
-    Args:
-        derive: also derive types that are valid but not stated: the input's type for averages and clamps, the
-            natural range of a softmax, the union of a concatenation's inputs. Calibration would choose better ones.
+def stated_types(graph: Graph) -> dict[str, Affine]:
+    """Affine type of every activation tensor that the graph's Quantize and Dequantize nodes decide.
 
     Returns:
-        Tensor name -> per-tensor type. Tensors that need calibration are absent; so are parameters.
+        Tensor name -> per-tensor type. Tensors that are not quantized are absent; so are parameters.
     """
-    return _Inference(graph).run(derive)
+    return _Inference(graph, {}).stated()
+
+
+def derived_types(graph: Graph, stated: Mapping[str, Affine], inner: Container[str]) -> dict[str, Affine]:
+    """`stated` with types that are valid though not stated: calibration would choose better ones.
+
+    The input's type for averages and clamps, the natural range of a softmax, the union of the ranges that a
+    concatenation or maximum joins.
+
+    Args:
+        inner: tensors that need no type (see `elementwise_regions.inner_tensors`).
+    """
+    return _Inference(graph, stated).derived(inner)
 
 
 class _Inference:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, types: Mapping[str, Affine]) -> None:
         self.graph = graph
         self.consumers = graph.consumers()
         self.parameters = parameter_tensors(graph)
-        self.types: dict[str, Affine] = {}
+        self.types: dict[str, Affine] = dict(types)
 
-    def run(self, derive: bool) -> dict[str, Affine]:
-        self._stated()
+    def stated(self) -> dict[str, Affine]:
+        self._read()
         self._spread()
-        while derive and self._derive_one():
+        return self.types
+
+    def derived(self, inner: Container[str]) -> dict[str, Affine]:
+        while self._derive_one(inner):
             self._spread()
         return self.types
 
-    def _stated(self) -> None:
+    def _read(self) -> None:
         for name, tensor_type in self.graph.types.items():
             if isinstance(tensor_type.element, Affine) and name not in self.parameters:
                 self.types[name] = tensor_type.element
@@ -128,9 +141,13 @@ class _Inference:
                 changed = True
         return changed
 
-    def _derive_one(self) -> bool:
+    def _derive_one(self, inner: Container[str]) -> bool:
         for node in self.graph.nodes:
-            if node.outputs[0] in self.types or isinstance(self.graph.types[node.outputs[0]].element, FixedPoint):
+            if (
+                node.outputs[0] in self.types
+                or node.outputs[0] in inner
+                or isinstance(self.graph.types[node.outputs[0]].element, FixedPoint)
+            ):
                 continue
             inputs = self._inputs(node)
             known = [self.types[name] for name in inputs if name in self.types]

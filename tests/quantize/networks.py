@@ -7,14 +7,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from boardfit.compress.ptq import quantize_for_mcu
-from boardfit.interp import run
+from boardfit.interp import run, run_chunks
 from boardfit.ir import Affine, Attrs, Graph, GraphEditor, Source, TensorType
 from boardfit.numerics import quantize
+from boardfit.ops import OPS
 from boardfit.ops.activation import NONE, RELU, Activation
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.dense import DenseAttrs
 from boardfit.ops.quantize import DequantizeAttrs, QuantizeAttrs
 from boardfit.ops.reshape import ReshapeAttrs
+from boardfit.ops.spec import Invocation
 from boardfit.options import QuantizeOptions
 from boardfit.passes.lower_quantized import LowerQuantized
 
@@ -101,4 +103,29 @@ def steps_apart(quantized: Graph, integer: Graph, inputs: Inputs) -> list[np.nda
         assert isinstance(element, Affine)
         expected = real[a] if np.issubdtype(real[a].dtype, np.integer) else quantize(real[a], element, sample_axis=True)
         distances.append(np.abs(expected - raw[b]))
+    return distances
+
+
+def layer_distances(quantized: Graph, integer: Graph, inputs: Inputs) -> dict[str, np.ndarray]:
+    """Each integer node on its own against the same float op on the same rounded inputs, in output steps.
+
+    Returns:
+        Integer node name -> distances. Nodes the float graph does not have (conversions) only feed others.
+    """
+    reference = next(run_chunks(quantized, inputs, chunk=1 << 20))
+    values = dict(raw_inputs(integer, inputs))
+    values |= {name: constant.values.astype(np.int64)[None] for name, constant in integer.constants.items()}
+    distances: dict[str, np.ndarray] = {}
+    for node in integer.nodes:
+        types = integer.input_types(node), integer.output_types(node)
+        arrays = tuple(values[name] if name else None for name in node.inputs)
+        result = OPS[node.op].runner(node, types[1], types[0])(Invocation(node, arrays, types[0], types[1]))[0]
+        name = node.outputs[0]
+        values[name] = result
+        if name in reference:
+            expected = reference[name]
+            if quantized.types[name].is_float:
+                expected = quantize(expected, types[1][0].element, sample_axis=True)
+            distances[node.name] = np.abs(np.broadcast_to(expected, result.shape) - result)
+            values[name] = np.broadcast_to(expected, result.shape)
     return distances
