@@ -14,7 +14,20 @@ import numpy as np
 from boardfit.errors import InternalError
 from boardfit.ops.conv2d import Conv2DAttrs
 
-from ..kernel import Call, Const, Function, FunctionPointer, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
+from ..kernel import (
+    Call,
+    Const,
+    Function,
+    FunctionPointer,
+    Input,
+    Kernel,
+    Lowered,
+    Output,
+    Record,
+    Scratch,
+    Site,
+    Table,
+)
 from .common import initialisers, linear_parameters
 from .dsp_convolution import NEEDS, SUPPORT, refuse_linear
 from .dsp_layout import addend, high_word_shift, per_output
