@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .errors import InternalError
 from .ir.types import Affine, ElementType, FixedPoint, Float32, Overflow, Rounding
@@ -81,7 +82,7 @@ def cast_fixed(raw: np.ndarray, frac: int, element: FixedPoint) -> np.ndarray:
     return overflow(shift_round(raw, frac - element.frac, element.rounding), element)
 
 
-def quantize_fixed(values: np.ndarray, element: FixedPoint) -> np.ndarray:
+def quantize_fixed(values: ArrayLike, element: FixedPoint) -> np.ndarray:
     """Assign real values to `element`, as ap_fixed does from a double.
 
     Values are scaled exactly (powers of two), so the only rounding is that of `element`.
@@ -111,7 +112,7 @@ def quantize_fixed(values: np.ndarray, element: FixedPoint) -> np.ndarray:
     return overflow(np.clip(rounded, -bound, bound).astype(np.int64), element)
 
 
-def quantize_affine(values: np.ndarray, element: Affine, *, sample_axis: bool = False) -> np.ndarray:
+def quantize_affine(values: ArrayLike, element: Affine, *, sample_axis: bool = False) -> np.ndarray:
     """QuantizeLinear: round half to even of value / scale, plus zero point, clamped (ONNX operators).
 
     The division is done in binary32, as onnxruntime does, so that ties fall the same way.
@@ -136,7 +137,7 @@ def dequantize_affine(raw: np.ndarray, element: Affine, *, sample_axis: bool = F
     return difference * element.scale_for(rank).astype(np.float32)
 
 
-def quantize(values: np.ndarray, element: ElementType, *, sample_axis: bool = False) -> np.ndarray:
+def quantize(values: ArrayLike, element: ElementType, *, sample_axis: bool = False) -> np.ndarray:
     """Real values to the raw integers (int64) of `element`; float32 stays what it is."""
     if isinstance(element, Float32):
         return np.asarray(values, np.float32)

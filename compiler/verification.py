@@ -109,16 +109,17 @@ def verify_folder(folder: str | Path, runner: str | None = None) -> Verification
     names = [entry["name"] for entry in manifest["outputs"]]
     runs: list[RunResult] = []
     skipped: dict[str, str] = {}
+    problems: list[ToolError] = []
     for name in (runner,) if runner else backend.runners:
         try:
             outputs = backend.execute(folder, reference.inputs, name)
         except ToolError as error:
             skipped[name] = str(error)
-            last = error
+            problems.append(error)
             continue
         runs.append(_compare(name, names, reference.outputs, outputs))
     if not runs:
-        raise last
+        raise problems[0]
     return Verification(str(folder), backend.name, manifest["board"]["name"], tuple(edited), tuple(runs), skipped)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -71,7 +72,7 @@ def patches(images: Array) -> Array:
     return sliding_window_view(padded, (3, 3), axis=(2, 3)).transpose(0, 2, 3, 1, 4, 5)
 
 
-def convolve(images: Array, weights: Array, bias: Array) -> Array:
+def convolve(images: Array, weights: Array, bias: Array | float = 0.0) -> Array:
     """3 x 3 convolution, stride 1, zero padding 1."""
     made = np.tensordot(patches(images), weights, axes=([3, 4, 5], [1, 2, 3])) + bias
     return np.ascontiguousarray(made.transpose(0, 3, 1, 2))
@@ -82,7 +83,7 @@ def convolve_back(images: Array, weights: Array, gradient: Array) -> tuple[Array
     moved = gradient.transpose(0, 2, 3, 1)
     of_weights = np.tensordot(moved, patches(images), axes=([0, 1, 2], [0, 1, 2]))
     turned = weights[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
-    return convolve(gradient, turned, np.float32(0)), of_weights, moved.sum(axis=(0, 1, 2))
+    return convolve(gradient, turned), of_weights, moved.sum(axis=(0, 1, 2))
 
 
 def pool(images: Array) -> tuple[Array, Array]:
@@ -160,11 +161,17 @@ def to_onnx(parameters: Parameters) -> onnx.ModelProto:
     """The network as a PyTorch export spells it."""
     names = {"w1": "conv1.weight", "b1": "conv1.bias", "w2": "conv2.weight", "b2": "conv2.bias"}
     names |= {"w3": "classifier.weight", "b3": "classifier.bias"}
-    same = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [1, 1], "dilations": [1, 1], "group": 1}
-    half = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    same: dict[str, Any] = {
+        "kernel_shape": [3, 3],
+        "pads": [1, 1, 1, 1],
+        "strides": [1, 1],
+        "dilations": [1, 1],
+        "group": 1,
+    }
+    half: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
 
-    def node(kind: str, name: str, inputs: list[str], output: str = "", **attributes: object) -> onnx.NodeProto:
-        return helper.make_node(kind, inputs, [output or f"{name}_output_0"], name=name, **attributes)
+    def node(kind: str, name: str, inputs: list[str], output: str = "", **more: Any) -> onnx.NodeProto:
+        return helper.make_node(kind, inputs, [output or f"{name}_output_0"], name=name, **more)
 
     nodes = [
         node("Conv", "/conv1/Conv", ["input", names["w1"], names["b1"]], **same),
@@ -191,11 +198,12 @@ def to_onnx(parameters: Parameters) -> onnx.ModelProto:
 
 def main() -> None:
     """Train, report, write the three files."""
-    digits = load_digits()
+    digits: Any = load_digits()
     images = (digits.images / 16.0).astype(np.float32)[:, None]
-    x_train, x_test, y_train, y_test = train_test_split(
+    parts: list[Any] = train_test_split(
         images, digits.target, test_size=TEST_SIZE, random_state=SEED, stratify=digits.target
     )
+    x_train, x_test, y_train, y_test = parts
     parameters = train(x_train, y_train)
     for name, x, y in (("training", x_train, y_train), ("test", x_test, y_test)):
         correct = (logits(parameters, x).argmax(axis=1) == y).mean()

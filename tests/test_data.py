@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ def test_with_and_without_the_batch_axis() -> None:
 
 @pytest.mark.parametrize("key", ["image", "x", "data", "whatever"])
 def test_keys_of_a_model_with_one_input(tmp_path: Path, key: str) -> None:
-    np.savez(tmp_path / "d.npz", **{key: X})
+    arrays: dict[str, Any] = {key: X}
+    np.savez(tmp_path / "d.npz", **arrays)
     assert load_samples(tmp_path / "d.npz", IMAGE)["in0"].shape == (5, 1, 3, 4, 4)
 
 
