@@ -20,7 +20,7 @@ from ..ops.quantize import DequantizeAttrs, QuantizeAttrs
 from ..options import CalibrationMethod, QuantizeOptions
 from ..passes.elementwise_regions import function_roots, inner_tensors
 from ..passes.lowering import storage_dtype
-from ..passes.quantized_types import derived_types, parameter_tensors, stated_types
+from ..passes.quantized_types import derived_types, parameter_tensors, refuse_per_channel, stated_types
 from .calibrate import calibrated_range, collect
 from .type_groups import Range, group_types
 
@@ -47,8 +47,9 @@ def quantize_for_mcu(graph: Graph, data: Mapping[str, np.ndarray] | None, option
 
     Raises:
         UsageError: a tensor needs calibration and there is no data.
-        ModelError: a tensor is not finite on this data.
+        ModelError: a tensor is not finite on this data, or activations are quantized per channel.
     """
+    refuse_per_channel(graph)
     types = activation_types(graph, data, options)
     editor = GraphEditor(graph)
     for name, element in types.items():

@@ -24,7 +24,7 @@ from .base import Preserves
 from .elementwise_regions import TABLE_BITS, region, tabulate
 from .lower_linear import check_accumulator, check_ratio, lower_linear, lower_scale_bias
 from .lowering import Lowering
-from .quantized_types import is_mover, parameter_values
+from .quantized_types import is_mover, parameter_values, refuse_per_channel
 
 OPERAND_RATIO_BITS = 20
 """Multipliers of sums have 21 bits (see `ops.elementwise.OPERAND_BITS`)."""
@@ -45,6 +45,7 @@ class LowerQuantized:
         Raises:
             ModelError: something has no quantization, or cannot be computed in 32-bit integers.
         """
+        refuse_per_channel(graph)
         lowering = Lowering(graph)
         for name in graph.inputs:
             tensor_type = graph.types[name]
@@ -65,8 +66,8 @@ def _lower_node(lowering: Lowering, node: Node) -> None:
         return
     if node.op == "Quantize":
         element = lowering.graph.types[output].element
-        if not isinstance(element, Affine) or element.axis is not None:
-            raise lowering.error(node, "activations quantized per channel are not supported", "quantize per tensor")
+        if not isinstance(element, Affine):
+            raise lowering.error(node, f"quantizes to {element}, not to an affine type")
         lowering.values[output] = lowering.converted(lowering.operand(node, 0), element, node)
         return
     if node.op == "Dequantize":

@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping
 
 import numpy as np
 
-from ..errors import InternalError
+from ..errors import InternalError, ModelError
 from ..ir.affine import activation_type, natural_range, real_range
 from ..ir.graph import Graph, Node
 from ..ir.types import Affine, FixedPoint
@@ -69,6 +69,33 @@ def derived_types(graph: Graph, stated: Mapping[str, Affine], inner: Container[s
         inner: tensors that need no type (see `elementwise_regions.inner_tensors`).
     """
     return _Inference(graph, stated).derived(inner)
+
+
+def _covers(element: Affine, low: float, high: float) -> bool:
+    """Whether a type represents the whole range, up to rounding."""
+    bottom, top = real_range(element)
+    half = element.scale[0] / 2
+    return bottom - half <= low and high <= top + half
+
+
+def refuse_per_channel(graph: Graph) -> None:
+    """Activations must be quantized per tensor: one scale per channel has no integer form in a sum over channels.
+
+    Raises:
+        ModelError: a Quantize or a graph input has one scale per channel.
+    """
+    for name in (*graph.inputs, *(node.outputs[0] for node in graph.nodes if node.op == "Quantize")):
+        element = graph.types[name].element
+        if isinstance(element, Affine) and element.axis is not None:
+            node = graph.producer(name)
+            source = node.source if node is not None else None
+            raise ModelError(
+                f"activations quantized per channel are not supported ('{name}' has {len(element.scale)} scales)",
+                file=source.model or None if source else None,
+                node=source.node if source else None,
+                op_type=source.op_type if source else None,
+                hint="quantize activations per tensor; only weights may have one scale per channel",
+            )
 
 
 class _Inference:
@@ -162,7 +189,9 @@ class _Inference:
             elif node.op in ("Concat", "Min", "Max"):
                 constants = [parameter_values(self.graph, name) for name in node.inputs if name in self.parameters]
                 ranges = np.asarray([*map(real_range, known), *((c.min(), c.max()) for c in constants)])
-                self.types[node.outputs[0]] = activation_type(ranges[:, 0].min(), ranges[:, 1].max(), width)
+                low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
+                covering = [element for element in known if _covers(element, low, high)]
+                self.types[node.outputs[0]] = covering[0] if covering else activation_type(low, high, width)
             else:
                 continue
             return True

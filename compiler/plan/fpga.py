@@ -136,9 +136,7 @@ def allowed_reuse_factors(product: Product) -> list[int]:
     return [rf for rf in legal_reuse_factors(product) if product.multipliers(rf) < UNROLL_LIMIT]
 
 
-def plan_fpga(
-    graph: Graph, board: FpgaBoard, options: BackendOptions, dsp_share: float = DSP_SHARES[0]
-) -> FpgaPlan:
+def plan_fpga(graph: Graph, board: FpgaBoard, options: BackendOptions, dsp_share: float = DSP_SHARES[0]) -> FpgaPlan:
     """Choose strategy and reuse factor of every layer.
 
     Args:

@@ -61,6 +61,10 @@ class Network:
         weights = self.constant(self.rng.normal(size=(out, inputs)) / np.sqrt(inputs))
         return self.add("Dense", [x, weights, self.random(out)], DenseAttrs(activation))
 
+    def dense_quantized(self, x: str, weights: str) -> str:
+        """A dense layer without bias."""
+        return self.add("Dense", [x, weights], DenseAttrs())
+
     def flatten(self, x: str) -> str:
         return self.add("Reshape", [x], ReshapeAttrs((1, int(np.prod(self.shape(x))))))
 
