@@ -88,7 +88,7 @@ MACHINES: dict[str, Machine] = {
             qemu="qemu-system-riscv32",
             options=("-machine", "virt", "-bios", "none"),
             compiler="riscv64-unknown-elf-gcc",
-            flags=("-march=rv32imc_zicsr", "-mabi=ilp32", "-specs=picolibc.specs"),
+            flags=("-march=rv32imc", "-mabi=ilp32", "-specs=picolibc.specs"),
             flash=(0x8000_0000, 8 * MEBIBYTE),
             ram=(0x8100_0000, 8 * MEBIBYTE),
             startup="startup_riscv.c.j2",
