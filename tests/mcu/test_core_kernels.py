@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,7 +63,27 @@ LINEAR_CASES = [
     convolution((7, 11, 4), (2, 3), 4, Conv2DAttrs((3, 1)), 8),  # rows that no window covers
     convolution((9, 7, 4), (3, 2), 4, Conv2DAttrs(pads=(2, 1, 2, 0), dilations=(2, 1)), 9),
 ]
-CASES: dict[str, tuple[str, list[Graph]]] = {"mve-linear": ("m55", LINEAR_CASES)}
+
+
+def depthwise(size: tuple[int, int, int], kernel: tuple[int, int], attrs: Conv2DAttrs, seed: int = 0) -> Graph:
+    """One depthwise convolution."""
+    return convolution(size, kernel, size[2], replace(attrs, groups=size[2]), seed)
+
+
+DEPTHWISE_CASES = [
+    depthwise((9, 10, 16), (3, 3), Conv2DAttrs(pads=SAME), 12),
+    depthwise((7, 5, 40), (3, 3), Conv2DAttrs(pads=SAME), 13),  # a block that is not full
+    depthwise((10, 12, 8), (3, 3), Conv2DAttrs(pads=SAME), 14),  # two pixels in a vector
+    depthwise((6, 7, 4), (2, 3), Conv2DAttrs(pads=(0, 1, 1, 1), activation=CLAMPED), 15),
+    depthwise((11, 9, 32), (3, 3), Conv2DAttrs((2, 2), (0, 0, 1, 1)), 16),
+    depthwise((13, 9, 8), (3, 3), Conv2DAttrs((2, 2), SAME), 17),
+    depthwise((8, 8, 17), (5, 5), Conv2DAttrs(pads=(2, 2, 2, 2), activation=CLAMPED), 18),
+    depthwise((9, 9, 16), (1, 3), Conv2DAttrs((3, 1), (0, 1, 0, 1)), 19),  # rows that no window covers
+]
+CASES: dict[str, tuple[str, list[Graph]]] = {
+    "mve-linear": ("m55", LINEAR_CASES),
+    "mve-depthwise": ("m55", DEPTHWISE_CASES),
+}
 
 
 def board(machine: str) -> McuBoard:

@@ -11,6 +11,7 @@ from . import (
     elementwise,
     linear,
     moves,
+    mve_depthwise,
     mve_linear,
     pooling,
     reductions,
@@ -33,6 +34,7 @@ KERNELS: tuple[Kernel, ...] = (
     *dsp_depthwise.KERNELS,
     *dsp_dense.KERNELS,
     *mve_linear.KERNELS,
+    *mve_depthwise.KERNELS,
 )
 """Every variant; of equal predicted cost the first one wins."""
 
