@@ -12,6 +12,7 @@ from . import (
     linear,
     moves,
     mve_depthwise,
+    mve_elementwise,
     mve_linear,
     pooling,
     reductions,
@@ -35,6 +36,7 @@ KERNELS: tuple[Kernel, ...] = (
     *dsp_dense.KERNELS,
     *mve_linear.KERNELS,
     *mve_depthwise.KERNELS,
+    *mve_elementwise.KERNELS,
 )
 """Every variant; of equal predicted cost the first one wins."""
 

@@ -36,7 +36,7 @@ def refuse_parameters(parameters: LinearParameters) -> str | None:
 def refuse_shift(requantization: Requantization) -> str | None:
     """Why a requantization cannot be done on the high word of the product, or None."""
     shift = requantization.shift - HIGH_WORD
-    if shift < 1 or shift > TOP_BYTE - 1:
+    if requantization.ties_to_even or shift < 1 or shift > TOP_BYTE - 1:
         return f"requantization shift {requantization.shift}"
     return None
 

@@ -26,7 +26,7 @@ MAX_SHAPE_BYTES = 13 * 4
 AVERAGE_SHAPE_BYTES = 19 * 4 + REQUANTIZATION_BYTES
 
 
-def _windows_outside(attrs: PoolAttrs, site: Site) -> bool:
+def windows_outside(attrs: PoolAttrs, site: Site) -> bool:
     """Whether some window covers no pixel at all."""
     for axis in (0, 1):
         size = site.x().shape[1 + axis]
@@ -39,7 +39,7 @@ def _windows_outside(attrs: PoolAttrs, site: Site) -> bool:
 
 
 def _refuse_max(site: Site) -> str | None:
-    if _windows_outside(site.attrs(MaxPool2DAttrs), site):
+    if windows_outside(site.attrs(MaxPool2DAttrs), site):
         return "a window lies outside the image"
     return affine_refusal(site, 0)
 
@@ -85,7 +85,7 @@ def _lower_max(site: Site) -> Lowered:
 
 def _refuse_average(site: Site) -> str | None:
     attrs = site.attrs(AveragePool2DAttrs)
-    if _windows_outside(attrs, site):
+    if windows_outside(attrs, site):
         return "a window lies outside the image"
     return affine_refusal(site, 0)
 
@@ -129,7 +129,7 @@ def _lower_average(site: Site) -> Lowered:
         ),
         records=(Record("shape", f"{function.name}_shape", fields, AVERAGE_SHAPE_BYTES),),
         overlap=window_overlap(site, attrs.strides, attrs.pads),
-        instructions=round(site.y.elements * (taps * 4.0 + attrs.kernel[0] * 5.0 + 24.0)),
+        instructions=round(site.y.elements * (taps * 4.0 + attrs.kernel[0] * 5.0 + 54.0)),
     )
 
 
