@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from boardfit.ir import TensorType
+from boardfit.numerics import quantize
+
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = Path(os.environ.get("BOARDFIT_CORPUS", ROOT.parent / "shared"))
 SEED = 20261122
@@ -136,3 +139,14 @@ def evaluation(name: str, shape: tuple[int, ...], count: int) -> np.ndarray:
         return smooth_images(64 + count, shape)[64:]
     random = np.random.default_rng(SEED + 1)
     return random.standard_normal((count, *shape[1:])).astype(np.float32)
+
+
+def raw_inputs(name: str, kind: TensorType, count: int) -> np.ndarray:
+    """Evaluation inputs as the raw integers a compiled model takes, (count, *shape)."""
+    base = name.removesuffix("_int8")
+    if name == "kws01_int8":
+        return kws_raw()[0][kws_split()[1]][:count].reshape(count, *kind.shape)
+    x = evaluation(base, kind.shape, count).reshape(count, *kind.shape)
+    if name == "ic01_int8":
+        return x.astype(np.int64) - 128
+    return quantize(x, kind.element, sample_axis=True)

@@ -32,7 +32,7 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """An inference session without graph optimizations, so that every operator is computed as it stands."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
