@@ -146,7 +146,7 @@ def as_fpga(board: Board) -> FpgaBoard:
 
 def _other_way(node: Node, graph: Graph, streams: bool) -> str:
     if refuse(node, graph, not streams) is None:
-        return f"give --io {'parallel' if streams else 'stream'}"
+        return f"give --io-type io_{'parallel' if streams else 'stream'}"
     return "choose a microcontroller board, or change this node"
 
 
@@ -175,7 +175,7 @@ def _validate_readers(graph: Graph) -> None:
                 file=first.source.model or None,
                 node=first.source.node,
                 op_type=first.source.op_type,
-                hint="give --io parallel",
+                hint="give --io-type io_parallel",
             )
 
 

@@ -129,7 +129,7 @@ def _kind(layer: HlsLayer) -> str:
         single = layer.attributes["filt_height"] == layer.attributes["filt_width"] == 1
         return "pointwise" if single else "conv"
     if layer.class_name == "Activation":
-        return str(layer.attributes["activation"])
+        return "relu" if layer.attributes["activation"] == "binary_tanh" else str(layer.attributes["activation"])
     return KINDS[layer.class_name]
 
 
@@ -172,9 +172,7 @@ def _precision(element: FixedPoint | None) -> Precision:
     if element is None:
         return Precision(16, 6)
     rounds = element.rounding not in (Rounding.TRN, Rounding.TRN_ZERO)
-    return Precision(
-        element.width, element.integer, element.signed, rounds, element.overflow is not Overflow.WRAP
-    )
+    return Precision(element.width, element.integer, element.signed, rounds, element.overflow is not Overflow.WRAP)
 
 
 def _statistics(values: np.ndarray, element: FixedPoint) -> WeightStatistics:

@@ -19,6 +19,7 @@ Lowering = Callable[[Node, LayerContext], list[HlsLayer]]
 LOWERINGS: dict[str, Lowering] = {
     "Add": other_layers.merge,
     "AveragePool2D": other_layers.pool,
+    "Bipolar": other_layers.bipolar,
     "Clamp": other_layers.relu_or_clamp,
     "Concat": other_layers.concat,
     "Conv2D": linear_layers.conv2d,

@@ -182,6 +182,4 @@ def _linear(node: Node, context: LayerContext, class_name: str, attributes: dict
         "result": context.result(node),
     }
     plan = context.plan.layers[node.name]
-    return HlsLayer(
-        context.name(node), class_name, context.inputs(node), attributes, precision, plan, node.source.node
-    )
+    return HlsLayer(context.name(node), class_name, context.inputs(node), attributes, precision, plan, node.source.node)

@@ -113,6 +113,13 @@ def relu_or_clamp(node: Node, context: LayerContext) -> list[HlsLayer]:
     return [_layer(node, context, "BoardfitClamp", attributes, precision)]
 
 
+def bipolar(node: Node, context: LayerContext) -> list[HlsLayer]:
+    """Bipolar: hls4ml's binary tanh, 1 for values from zero on, else -1."""
+    size = int(np.prod(context.shape(node.inputs[0])))
+    attributes = {"activation": "binary_tanh", "n_in": size}
+    return [_layer(node, context, "Activation", attributes, {"result": context.result(node)})]
+
+
 def prelu(node: Node, context: LayerContext) -> list[HlsLayer]:
     """PRelu: one slope as a parameter, several as an array."""
     slopes, element = context.real(node.inputs[1]), context.element(node.inputs[1])
@@ -128,9 +135,7 @@ def prelu(node: Node, context: LayerContext) -> list[HlsLayer]:
         return [_layer(node, context, "LeakyReLU", attributes, precision)]
     flat = slopes.reshape(slopes.shape[max(slopes.ndim - len(shape), 0) :])
     values = np.broadcast_to(flat, shape).reshape(-1).copy()
-    return [
-        _layer(node, context, "PReLU", {"activation": "prelu", "n_in": size, "param_data": values}, precision)
-    ]
+    return [_layer(node, context, "PReLU", {"activation": "prelu", "n_in": size, "param_data": values}, precision)]
 
 
 def lookup(node: Node, context: LayerContext) -> list[HlsLayer]:

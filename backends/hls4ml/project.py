@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -122,14 +123,13 @@ def quiet_hls4ml() -> Iterator[None]:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             try:
-                import hls4ml
+                import hls4ml  # noqa: F401  # registers backends and layers
             except ImportError as error:
+                raise ToolError(f"hls4ml cannot be imported: {error}", hint="pip install 'boardfit[fpga]'") from error
+            installed = version("hls4ml")
+            if installed != VERSION:
                 raise ToolError(
-                    f"hls4ml cannot be imported: {error}", hint="pip install 'boardfit[fpga]'"
-                ) from error
-            if hls4ml.__version__ != VERSION:
-                raise ToolError(
-                    f"hls4ml {hls4ml.__version__} is installed, but projects are verified with {VERSION}",
+                    f"hls4ml {installed} is installed, but projects are verified with {VERSION}",
                     hint=f"pip install hls4ml=={VERSION}",
                 )
             yield

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from boardfit.compress.fixed import is_function
+from boardfit.compress.fixed_form import quantizer_type
+from boardfit.errors import ModelError
 from boardfit.ir import Graph, Node
 from boardfit.ops.average_pool2d import AveragePool2DAttrs
 from boardfit.ops.pad import PadAttrs
@@ -140,13 +142,23 @@ def _reduce_mean(node: Node, graph: Graph, streams: bool) -> Reason:
     return f"a mean over axes {attrs.axes} is not supported, only over height and width"
 
 
+def _quantizer(node: Node, graph: Graph, streams: bool) -> Reason:
+    try:
+        quantizer_type(graph, node)
+    except ModelError as error:
+        return error.problem
+    return None
+
+
 CHECKS: dict[str, Check] = {
     "Add": _merge,
     "AveragePool2D": _pool,
+    "Bipolar": _free,
     "Clamp": _free,
     "Concat": _concat,
     "Conv2D": _weights,
     "Dense": _weights,
+    "Dequantize": _free,
     "LeakyRelu": _free,
     "Lookup": _constants,
     "Max": _merge,
@@ -155,6 +167,7 @@ CHECKS: dict[str, Check] = {
     "Mul": _merge,
     "PRelu": _constants,
     "Pad": _pad,
+    "Quantize": _quantizer,
     "ReduceMean": _reduce_mean,
     "Requantize": _free,
     "Reshape": _free,

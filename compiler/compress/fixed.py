@@ -6,6 +6,7 @@ Rules, all of them consequences of how hls4ml computes:
 * results round to nearest and saturate; where the accumulator provably stays in range they wrap, which is free;
 * a result keeps no fraction bits that its exact accumulator does not have;
 * ReLU is the saturation of an unsigned result;
+* a quantizer of the model keeps its type, and what it reads has that type from the start;
 * what addresses a table (any function of one value, softmax) is narrow, at the expense of range beyond which
   the function is flat.
 """
@@ -23,12 +24,14 @@ from ..ir.graph import Graph, Node
 from ..ir.types import FixedPoint, Overflow
 from ..numerics import signed_bits
 from ..ops import OPS
+from ..ops.activation import RELU
+from ..ops.clamp import ClampAttrs
 from ..ops.conv2d import Conv2DAttrs
 from ..ops.linear import fixed_accumulator
 from ..ops.softmax import SoftmaxAttrs
 from ..ops.softmax_fixed import TABLE_BITS, result_fraction
 from ..ops.spec import Invocation
-from .fixed_form import TRANSPARENT, fused_activation, tensors_kept_signed
+from .fixed_form import TRANSPARENT, fused_activation, quantizer_type, tensors_kept_signed
 from .fixed_types import (
     GRID,
     LOOKUP_BITS,
@@ -90,6 +93,11 @@ def is_function(node: Node) -> bool:
     return len(node.inputs) == 1 and spec.run_fixed is None and not spec.moves_only and _samplable(node)
 
 
+def _is_relu(node: Node) -> bool:
+    """Whether a node is a ReLU: it may be exchanged with a cast, because both keep order and zero."""
+    return isinstance(node.attrs, ClampAttrs) and node.attrs.activation == RELU
+
+
 def _samplable(node: Node) -> bool:
     """Whether the op works element by element (its float meaning can be sampled)."""
     from ..ops.unary import infer_unary
@@ -118,8 +126,10 @@ class _Chooser:
     addresses: dict[str, FixedPoint] = field(default_factory=dict)
     wanted: dict[str, FixedPoint] = field(default_factory=dict)
     signed: frozenset[str] = frozenset()
+    makers: Mapping[str, Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.makers = self.graph.producers()
         self.signed = tensors_kept_signed(self.graph)
         uses = {name: len(nodes) for name, nodes in self.graph.consumers().items()}
         outputs = set(self.graph.outputs)
@@ -127,8 +137,10 @@ class _Chooser:
             address = self._address(node)
             if address is not None:
                 self.addresses[node.name] = address
-            elif node.op in TRANSPARENT:
+            elif node.op in TRANSPARENT or _is_relu(node):
                 address = self.wanted.get(node.outputs[0])
+            elif node.op == "Quantize":
+                address = quantizer_type(self.graph, node)
             if address is not None and uses[node.inputs[0]] == 1 and node.inputs[0] not in outputs:
                 self.wanted[node.inputs[0]] = address
 
@@ -161,6 +173,10 @@ class _Chooser:
     def _address(self, node: Node) -> FixedPoint | None:
         """The type the first input of a node must have, or None if any will do."""
         name = node.inputs[0] if node.inputs else ""
+        if node.op == "Softmax" or is_function(node):
+            given = self._given(name)
+            if given is not None and given.width <= LOOKUP_BITS:
+                return given
         if node.op == "Softmax":
             low, high = self.range(name)
             spread = min(max(high - low, 2.0**-8), SOFTMAX_REACH)
@@ -179,6 +195,13 @@ class _Chooser:
             low, high = effective_range(grid, values, step / 2)
         return range_type(low, high, min(self.bits(name), LOOKUP_BITS), signed=None)
 
+    def _given(self, name: str) -> FixedPoint | None:
+        """The type a quantizer of the model gives a tensor, or None."""
+        maker = self.makers.get(name)
+        while maker is not None and (maker.op in TRANSPARENT or maker.op == "Dequantize"):
+            maker = self.makers.get(maker.inputs[0])
+        return quantizer_type(self.graph, maker) if maker is not None and maker.op == "Quantize" else None
+
     def constant(self, name: str, width: int | None = None, max_frac: int | None = None) -> FixedPoint | None:
         """Choose the type of a constant operand; None if the tensor is not constant."""
         values = self.graph.constant(name)
@@ -196,22 +219,27 @@ class _Chooser:
             if name:
                 self.operand(name)
         output = node.outputs[0]
-        if node.op in TRANSPARENT:
+        if node.op in TRANSPARENT or node.op == "Dequantize":
             self.tensors[output] = self.tensors[node.inputs[0]]
             return
+        if node.op == "Quantize":
+            self.tensors[output] = quantizer_type(self.graph, node)
+            return
         element = self.wanted.get(output)
-        if element is None:
+        if element is None and node.op == "Bipolar":
+            element = FixedPoint(True, 2, 0)
+        elif element is None:
             element = self._softmax_result(node) if node.op == "Softmax" else self.from_range(output)
         exact = self._exact_fraction(node)
         if exact is not None:
-            has_bias = len(node.inputs) > 2 and bool(node.inputs[2])
-            if has_bias:
-                self.constant(node.inputs[2], MAX_WIDTH, min(exact, element.frac + 2))
-            element = limit_fraction(element, exact)
+            for bias in node.inputs[2:]:
+                self.constant(bias, MAX_WIDTH, min(exact, element.frac + 2))
+            if output not in self.wanted:
+                element = limit_fraction(element, exact)
         if fused_activation(node).low == 0.0:
             if element.signed:  # the calibrated range is that of a ReLU, so this is a range of zero width
                 element = replace(element, signed=False)
-        elif node.op in LINEAR and self._stays_inside(node, element):
+        elif node.op in LINEAR and output not in self.wanted and self._stays_inside(node, element):
             element = replace(element, overflow=Overflow.WRAP)
         self.tensors[output] = element
 
@@ -241,7 +269,7 @@ class _Chooser:
             return False
         x, w = self.tensors[node.inputs[0]], self.tensors[node.inputs[1]]
         raw = constant_raw(weights, w).reshape(len(weights), -1)
-        bias_name = node.inputs[2] if len(node.inputs) > 2 else ""
+        bias_name = next(iter(node.inputs[2:]), "")
         b = self.tensors[bias_name] if bias_name else None
         bias = constant_raw(self.graph.constants[bias_name].values, b) if b is not None else None
         accumulator = fixed_accumulator(x, w, raw, b, bias).element

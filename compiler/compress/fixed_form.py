@@ -3,6 +3,7 @@
 * A fused clamp other than ReLU becomes a Clamp node of its own; ReLU stays fused, because an unsigned
   saturating result type does it for free.
 * LeakyRelu becomes PRelu with a constant slope; a spatial ReduceMean becomes AveragePool2D.
+* Quantizers of the model stay where they are; each must have a fixed-point type (a power-of-two scale, no zero point).
 
 The rewrite keeps the float meaning.
 """
@@ -13,8 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import ModelError
 from ..ir.graph import Attrs, Graph, Node
 from ..ir.rewrite import GraphEditor
+from ..ir.types import Affine, FixedPoint
 from ..ops.activation import NONE, RELU, Activation
 from ..ops.average_pool2d import AveragePool2DAttrs
 from ..ops.clamp import ClampAttrs
@@ -25,6 +28,7 @@ from ..ops.leaky_relu import LeakyReluAttrs
 from ..ops.prelu import PReluAttrs
 from ..ops.reduce_mean import ReduceMeanAttrs
 from ..ops.scale_bias import ScaleBiasAttrs
+from .fixed_types import fixed_of_affine
 
 FusedAttrs = Conv2DAttrs | DenseAttrs | ElementwiseAttrs | ScaleBiasAttrs
 
@@ -34,7 +38,12 @@ class FixedForm:
     """The pass; see the module's docstring."""
 
     def __call__(self, graph: Graph) -> Graph:
-        """Rewrite `graph`; tensors that remain keep their names."""
+        """Rewrite `graph`; tensors that remain keep their names.
+
+        Raises:
+            ModelError: a quantizer or an input of the model has no fixed-point type.
+        """
+        _check_quantizers(graph)
         signed = tensors_kept_signed(graph)
         editor = GraphEditor(graph)
         for node in graph.nodes:
@@ -45,13 +54,17 @@ class FixedForm:
 
 
 def tensors_kept_signed(graph: Graph) -> frozenset[str]:
-    """Tensors that may not be unsigned: hls4ml pads a max pooling with the bit pattern 100...0."""
+    """Tensors that may not be unsigned.
+
+    hls4ml pads a max pooling with the bit pattern 100...0, and a signed quantizer of the model keeps its type.
+    """
     kept: set[str] = set()
     for node in reversed(graph.nodes):
         attrs = node.attrs
-        padded = node.op == "MaxPool2D" and any(getattr(attrs, "all_pads", ()))
+        needs_sign = node.op == "MaxPool2D" and any(getattr(attrs, "all_pads", ()))
+        needs_sign = needs_sign or (node.op == "Quantize" and quantizer_type(graph, node).signed)
         passes_on = node.op in TRANSPARENT and any(name in kept for name in node.outputs)
-        if padded or passes_on:
+        if needs_sign or passes_on:
             kept.update(name for name in node.inputs if name)
     return frozenset(kept)
 
@@ -91,6 +104,40 @@ def _split_activation(editor: GraphEditor, node: Node, signed: frozenset[str]) -
         outputs=[output],
         types=[editor.types[output]],
     )
+
+
+def quantizer_type(graph: Graph, node: Node) -> FixedPoint:
+    """The fixed-point type of a Quantize node.
+
+    Raises:
+        ModelError: there is none.
+    """
+    element = graph.types[node.outputs[0]].element
+    found = element if isinstance(element, FixedPoint) else None
+    if isinstance(element, Affine):
+        found = fixed_of_affine(element)
+    if found is None:
+        raise ModelError(
+            f"quantizes to {element}, which is no fixed-point type (one power of two as scale, zero point 0)",
+            file=node.source.model or None,
+            node=node.source.node,
+            op_type=node.source.op_type,
+            hint="give the float model: types for an FPGA are chosen from calibration data",
+        )
+    return found
+
+
+def _check_quantizers(graph: Graph) -> None:
+    for node in graph.nodes:
+        if node.op == "Quantize":
+            quantizer_type(graph, node)
+    for name in graph.inputs:
+        if not graph.types[name].is_float:
+            label = graph.labels.get(name, name)
+            raise ModelError(
+                f"input '{label}' is {graph.types[name].element}; an FPGA design takes a float model",
+                hint="give the float model: types for an FPGA are chosen from calibration data",
+            )
 
 
 def _leaky_relu(editor: GraphEditor, node: Node) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..ir.types import FixedPoint, Overflow, Rounding
+from ..ir.types import Affine, FixedPoint, Overflow, Rounding
 from ..numerics import quantize_fixed
 
 LOOKUP_BITS = 10
@@ -29,16 +29,14 @@ def range_type(low: float, high: float, width: int, *, signed: bool | None = Non
     """
     signed = low < 0 if signed is None else signed
     magnitude = width - signed
-    frac = _finest(max(high, 0.0), (1 << magnitude) - 1, magnitude)
-    if low < 0:
-        frac = min(frac, _finest(-low, 1 << magnitude, magnitude))
+    limits = [_finest(high, (1 << magnitude) - 1, magnitude)] if high > 0 else []
+    limits += [_finest(-low, 1 << magnitude, magnitude)] if low < 0 else []
+    frac = min(limits, default=magnitude)
     return FixedPoint(signed, width, frac, Rounding.RND, Overflow.SAT)
 
 
 def _finest(reach: float, limit: int, magnitude: int) -> int:
-    """Largest number of fraction bits with reach * 2**frac <= limit + 1/2."""
-    if reach <= 0.0:
-        return magnitude
+    """Largest number of fraction bits with reach * 2**frac <= limit + 1/2; `reach` is positive."""
     frac = magnitude - math.frexp(reach)[1] + 1
     while math.ldexp(reach, frac) > limit + 0.5:
         frac -= 1
@@ -71,6 +69,20 @@ def constant_type(values: np.ndarray, width: int, *, max_frac: int | None = None
 def constant_raw(values: np.ndarray, element: FixedPoint) -> np.ndarray:
     """Raw integers of constants: to nearest, ties to even, saturated."""
     return quantize_fixed(values, replace(element, rounding=Rounding.RND_CONV, overflow=Overflow.SAT))
+
+
+def fixed_of_affine(element: Affine) -> FixedPoint | None:
+    """The fixed-point type with the same values and the same quantization, or None if there is none.
+
+    There is one if the scale is one power of two and the zero point is 0.
+    """
+    if element.axis is not None or element.zero_point != (0,):
+        return None
+    mantissa, exponent = math.frexp(element.scale[0])
+    if mantissa != 0.5:
+        return None
+    overflow = Overflow.SAT_SYM if element.narrow else Overflow.SAT
+    return FixedPoint(element.signed, element.width, 1 - exponent, Rounding.RND_CONV, overflow)
 
 
 def _trailing_zeros(value: int) -> int:

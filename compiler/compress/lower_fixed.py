@@ -14,9 +14,13 @@ from ..numerics import dequantize
 from ..ops import OPS
 from ..ops.lookup import LookupAttrs
 from ..ops.requantize import RequantizeAttrs
+from ..ops.spec import as_fixed
 from .fixed import FixedTypes, is_function, sample_function
 from .fixed_form import without_activation
 from .fixed_types import constant_raw
+
+LARGE = 2.0**64
+"""Stands for infinity at the poles of a function; beyond every type, so the table saturates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,10 @@ class LowerFixed:
                 constant = editor.constants[name]
                 editor.constants[name] = replace(constant, values=constant_raw(constant.values, element))
         for node in graph.nodes:
-            current = self._cast_input(editor, node)
+            if node.op in ("Quantize", "Dequantize"):
+                _lower_quantizer(editor, node)
+                continue
+            current = self._cast_input(editor, next(n for n in editor.nodes if n.name == node.name))
             if is_function(current):
                 self._make_table(editor, current)
             else:
@@ -70,10 +77,22 @@ class LowerFixed:
         wanted = self.types.tensors[output]
         raw = np.arange(address.minimum, address.maximum + 1)
         values = sample_function(node, dequantize(raw, address))
-        values = np.nan_to_num(values, posinf=np.finfo(np.float32).max, neginf=np.finfo(np.float32).min)
+        values = np.nan_to_num(values, posinf=LARGE, neginf=-LARGE)
         table = editor.add_constant(node.name + "_table", constant_raw(values, wanted), wanted)
         editor.types[output] = TensorType(editor.types[output].shape, wanted)
         editor.update(node, op="Lookup", inputs=(node.inputs[0], table), attrs=LookupAttrs(node.op))
+
+
+def _lower_quantizer(editor: GraphEditor, node: Node) -> None:
+    """A quantizer becomes a cast, or nothing where its input has its type already; a dequantizer nothing."""
+    node = next(n for n in editor.nodes if n.name == node.name)
+    source, output = node.inputs[0], node.outputs[0]
+    wanted = as_fixed(editor.types[output].element)
+    if node.op == "Quantize" and editor.types[source].element != wanted:
+        editor.update(node, op="Requantize", attrs=RequantizeAttrs(wanted))
+        return
+    editor.remove_node(node)
+    editor.replace_uses(output, source)
 
 
 def _check(node: Node) -> None:

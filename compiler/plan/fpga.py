@@ -184,7 +184,7 @@ def _candidates(node: Node, product: Product, io_type: IoType, options: BackendO
             "a depthwise convolution has no strategy resource with io_parallel",
             node=node.source.node,
             op_type=node.source.op_type,
-            hint="give --io stream, or leave --strategy to the planner",
+            hint="give --io-type io_stream, or leave --strategy to the planner",
         )
     if reuse is not None:
         return [_asked(node, product, reuse, options.strategy, only_latency)]
@@ -201,7 +201,7 @@ def _candidates(node: Node, product: Product, io_type: IoType, options: BackendO
             f"{product.products} multiplications at once exceed the unroll limit of {UNROLL_LIMIT}",
             node=node.source.node,
             op_type=node.source.op_type,
-            hint="give --strategy resource" if not only_latency else "give --io stream",
+            hint="give --strategy resource" if not only_latency else "give --io-type io_stream",
         )
     return plans
 

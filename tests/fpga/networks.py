@@ -14,6 +14,7 @@ from boardfit.numerics import quantize
 from boardfit.ops.activation import NONE, RELU, Activation
 from boardfit.ops.add import AddAttrs
 from boardfit.ops.average_pool2d import AveragePool2DAttrs
+from boardfit.ops.bipolar import BipolarAttrs
 from boardfit.ops.clamp import ClampAttrs
 from boardfit.ops.concat import ConcatAttrs
 from boardfit.ops.conv2d import Conv2DAttrs
@@ -119,6 +120,7 @@ def every_op(*, streams: bool, seed: int = 0) -> Graph:
     b.node("Sigmoid", [h], SigmoidAttrs(), out=True)
     b.node("Tanh", [b.dense(h, 6)], TanhAttrs(), out=True)
     b.node("Add", [b.dense(h, 5), b.constant(1, 5)], AddAttrs(), out=True)
+    b.node("Bipolar", [b.dense(h, 5)], BipolarAttrs(), out=True)
     b.node("Mul", [b.constant(1, 10), v], MulAttrs(), out=True)
     b.node("Sub", [b.constant(1), v], SubAttrs(), out=True)
     if not streams:

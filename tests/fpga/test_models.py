@@ -57,9 +57,7 @@ def classes(graph: Graph, x: np.ndarray) -> np.ndarray:
         ("kws01", "zcu104", HlsTool.VITIS),
     ],
 )
-def test_csim_is_equal_and_the_classes_are_those_of_float(
-    name: str, board: str, tool: HlsTool, tmp_path: Path
-) -> None:
+def test_csim_is_equal_and_the_classes_are_those_of_float(name: str, board: str, tool: HlsTool, tmp_path: Path) -> None:
     path = corpus.model_path(name)
     if not path.exists():
         pytest.skip(corpus.missing())

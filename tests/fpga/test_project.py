@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,15 @@ from boardfit.backends.hls4ml import BACKEND
 from boardfit.backends.hls4ml.testbench import read_vectors, vectors
 from boardfit.board import find_board
 from boardfit.errors import ModelError
-from boardfit.ir import Graph
+from boardfit.interp import run
+from boardfit.ir import Affine, FixedPoint, Graph, Overflow, Rounding
+from boardfit.numerics import dequantize
+from boardfit.ops.activation import RELU
 from boardfit.ops.average_pool2d import AveragePool2DAttrs
 from boardfit.ops.max_pool2d import MaxPool2DAttrs
+from boardfit.ops.quantize import DequantizeAttrs, QuantizeAttrs
 from boardfit.ops.softmax import SoftmaxAttrs
+from boardfit.ops.tanh import TanhAttrs
 from boardfit.options import BackendOptions, HlsTool, IoType, SoftmaxMode
 from boardfit.passes.output_softmax import DropOutputSoftmax
 
@@ -107,13 +113,12 @@ def overlapping_pool() -> Graph:
 
 
 @pytest.mark.parametrize("make", [padded_pool, overlapping_pool])
-def test_pooling_that_cannot_be_streamed_names_the_node_and_the_way_out(make: object) -> None:
-    assert callable(make)
+def test_pooling_that_cannot_be_streamed_names_the_node_and_the_way_out(make: Callable[[], Graph]) -> None:
     graph = make()
     with pytest.raises(ModelError) as caught:
         BACKEND.validate(graph, BOARD, BackendOptions(io_type=IoType.STREAM))
     assert "Pool2D" in str(caught.value) and "io_parallel" in str(caught.value)
-    assert caught.value.hint == "give --io parallel"
+    assert caught.value.hint == "give --io-type io_parallel"
     BACKEND.validate(graph, BOARD, BackendOptions(io_type=IoType.PARALLEL))
 
 
@@ -123,3 +128,39 @@ def test_estimates_name_the_nodes_of_the_model() -> None:
     assert {"/Dense", "/Softmax"} <= {layer.node for layer in found.layers}
     assert found.total.dsp > 0 and found.total.lut > 0 and found.interval >= 1
     assert found.fits
+
+
+def quantized(scale: float, zero_point: int, *, narrow: bool = False) -> Graph:
+    """A dense layer whose weights, input and output went through quantizers of the model."""
+    b = Builder(1)
+    element = Affine(True, 5, (scale,), (zero_point,), narrow=narrow)
+
+    def through(x: str) -> str:
+        return b.node("Dequantize", [b.node("Quantize", [x], QuantizeAttrs(element))], DequantizeAttrs())
+
+    hidden = b.dense(through(b.input("x", 8)), 6, RELU)
+    b.editor.outputs.append(through(b.node("Tanh", [through(hidden)], TanhAttrs())))
+    return b.editor.finish()
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_quantizers_with_power_of_two_scales_keep_their_types(narrow: bool) -> None:
+    graph = quantized(0.25, 0, narrow=narrow)
+    network = lowered(graph, width=16)
+    assert not {"Quantize", "Dequantize", "Requantize"} & {node.op for node in network.fixed.nodes}
+    overflow = Overflow.SAT_SYM if narrow else Overflow.SAT
+    pinned = FixedPoint(True, 5, 2, Rounding.RND_CONV, overflow)
+    assert network.fixed.types[network.fixed.outputs[0]].element == pinned
+    assert network.fixed.types[network.fixed.inputs[0]].element == pinned
+    real = {name: dequantize(raw, pinned).astype(np.float32) for name, raw in network.inputs.items()}
+    floating = run(graph, real)[graph.outputs[0]]
+    found = dequantize(network.expected[network.fixed.outputs[0]], pinned)
+    assert (np.abs(found - floating) <= pinned.step).all()  # weights have 16 bits, so a tie may fall the other way
+    assert (found == floating).mean() > 0.97
+
+
+@pytest.mark.parametrize(("scale", "zero_point"), [(0.3, 0), (0.25, 3)])
+def test_other_quantizers_are_refused_with_their_node(scale: float, zero_point: int) -> None:
+    with pytest.raises(ModelError, match="no fixed-point type") as caught:
+        lowered(quantized(scale, zero_point), width=16)
+    assert caught.value.node == "/Quantize"
