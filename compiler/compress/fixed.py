@@ -31,6 +31,7 @@ from ..ops.linear import fixed_accumulator
 from ..ops.softmax import SoftmaxAttrs
 from ..ops.softmax_fixed import TABLE_BITS, result_fraction
 from ..ops.spec import Invocation
+from .exactness import check_exact
 from .fixed_form import TRANSPARENT, fused_activation, quantizer_type, tensors_kept_signed
 from .fixed_types import (
     GRID,
@@ -49,7 +50,6 @@ Ranges = Mapping[str, tuple[float, float]]
 SOFTMAX_REACH = 8.0
 """Distance from the maximum beyond which exp(-d) counts as exp(-8) = 0.0003."""
 
-SUMS = frozenset({"Add", "Sub"})
 LINEAR = frozenset({"Conv2D", "Dense"})
 
 
@@ -242,6 +242,7 @@ class _Chooser:
         elif node.op in LINEAR and output not in self.wanted and self._stays_inside(node, element):
             element = replace(element, overflow=Overflow.WRAP)
         self.tensors[output] = element
+        check_exact(node, self.graph, self.tensors)
 
     def _softmax_result(self, node: Node) -> FixedPoint:
         attrs = node.attrs

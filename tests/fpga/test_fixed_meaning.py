@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boardfit.compress.fixed_types import constant_raw, constant_type, effective_range, limit_fraction, range_type
+from boardfit.errors import UsageError
 from boardfit.ir import FixedPoint, Overflow, Rounding
 from boardfit.numerics import dequantize
 from boardfit.ops.activation import Activation
@@ -23,6 +24,8 @@ from boardfit.ops.softmax_fixed import (
     softmax_design,
     softmax_fixed,
 )
+
+from .networks import Builder, lowered
 
 elements = st.builds(
     FixedPoint,
@@ -138,3 +141,12 @@ def test_average_accumulators_hold_every_sum(x: FixedPoint, y: FixedPoint, count
 def test_clamp_bounds_stay_in_range(element: FixedPoint, low: float, span: float) -> None:
     bottom, top = fixed_bounds(Activation(low, low + span), element)
     assert element.minimum <= bottom <= top <= element.maximum
+
+
+def test_types_that_are_too_wide_to_be_exact_are_refused_with_the_node() -> None:
+    b = Builder(0)
+    b.dense(b.input("x", 8), 3, out=True)
+    with pytest.raises(UsageError, match=r"needs \d+-bit arithmetic") as caught:
+        lowered(b.editor.finish(), width=32)
+    assert caught.value.node == "/Dense"
+    assert caught.value.hint == "give a smaller --width"
