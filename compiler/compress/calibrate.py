@@ -72,12 +72,13 @@ def collect(
     if not inputs or min(len(values) for values in inputs.values()) == 0:
         raise DataError("calibration data has no samples", hint="give at least one, better a few hundred")
     channels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for part in run_chunks(graph, inputs, keep=wanted, chunk=CHUNK):
-        for name in wanted:
-            low, high = _extremes(graph, name, part[name])
-            if name in channels:
-                low, high = np.minimum(low, channels[name][0]), np.maximum(high, channels[name][1])
-            channels[name] = low, high
+    with np.errstate(all="ignore"):  # told by name in _extremes
+        for part in run_chunks(graph, inputs, keep=wanted, chunk=CHUNK):
+            for name in wanted:
+                low, high = _extremes(graph, name, part[name])
+                if name in channels:
+                    low, high = np.minimum(low, channels[name][0]), np.maximum(high, channels[name][1])
+                channels[name] = low, high
     found = {name: Statistics(float(low.min()), float(high.max()), low, high) for name, (low, high) in channels.items()}
     return _with_histograms(graph, inputs, found) if histogram else found
 
