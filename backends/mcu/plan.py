@@ -126,7 +126,7 @@ def place(graph: Graph, layers: Sequence[Layer]) -> tuple[ArenaPlan, dict[str, i
         last.update((name, step) for name in layer.node.inputs if name and name not in graph.constants)
     for name in graph.outputs:
         last[name] = end
-    shared = _shared_memory(graph, layers, last)
+    shared = _views(graph, layers)
     owners: dict[str, list[str]] = {}
     for name in first:
         owners.setdefault(_root(shared, name), []).append(name)
@@ -145,7 +145,7 @@ def place(graph: Graph, layers: Sequence[Layer]) -> tuple[ArenaPlan, dict[str, i
         for step, layer in enumerate(layers, 1)
         if layer.lowered.scratch_bytes
     ]
-    arena = plan_arena(buffers, _overlaps(graph, layers, shared, buffers))
+    arena = plan_arena(buffers, *_overlaps(graph, layers, shared, buffers))
     places = {name: arena.offsets[f"tensor {root}"] for root, names in owners.items() for name in names}
     scratch = {
         layer.node.name: arena.offsets[f"scratch {layer.node.name}"] for layer in layers if layer.lowered.scratch_bytes
@@ -155,19 +155,35 @@ def place(graph: Graph, layers: Sequence[Layer]) -> tuple[ArenaPlan, dict[str, i
 
 def _overlaps(
     graph: Graph, layers: Sequence[Layer], shared: Mapping[str, str], buffers: Sequence[Buffer]
-) -> dict[tuple[str, str], int]:
-    """Pairs (output, dying input) that a layer allows to overlap, with their distance."""
+) -> tuple[dict[tuple[str, str], int], list[tuple[str, str]]]:
+    """Pairs (output, dying input) that a layer allows to overlap: with their distance, and at the same place only."""
     known = {buffer.name: buffer for buffer in buffers}
-    found: dict[tuple[str, str], int] = {}
+    distances: dict[tuple[str, str], int] = {}
+    same: list[tuple[str, str]] = []
     for step, layer in enumerate(layers, 1):
-        output = known[f"tensor {_root(shared, layer.node.outputs[0])}"]
-        for index, distance in layer.lowered.overlap.items():
-            if layer.node.inputs[index] in graph.constants:
-                continue
-            consumed = known[f"tensor {_root(shared, layer.node.inputs[index])}"]
-            if consumed.last == step and output.first == step and consumed.name != output.name:
-                found[output.name, consumed.name] = distance
-    return found
+        node, lowered = layer.node, layer.lowered
+        output = known[f"tensor {_root(shared, node.outputs[0])}"]
+
+        def dying(index: int, node: Node = node, step: int = step, output: Buffer = output) -> Buffer | None:
+            if node.inputs[index] in graph.constants:
+                return None
+            consumed = known[f"tensor {_root(shared, node.inputs[index])}"]
+            free = consumed.last == step and output.first == step and consumed.name != output.name
+            return consumed if free else None
+
+        for index, distance in lowered.overlap.items():
+            consumed = dying(index)
+            if consumed is not None:
+                distances[output.name, consumed.name] = distance
+        for index in lowered.in_place:
+            consumed = dying(index)
+            # another operand in the same memory may be read in another order, unless it is in_place as well
+            others = [other for i, other in enumerate(node.inputs) if i not in lowered.in_place and other]
+            clash = any(_root(shared, other) == _root(shared, node.inputs[index]) for other in others)
+            fits = tensor_bytes(graph, node.outputs[0]) <= tensor_bytes(graph, node.inputs[index])
+            if consumed is not None and fits and not clash:
+                same.append((output.name, consumed.name))
+    return distances, same
 
 
 def tensor_bytes(graph: Graph, name: str) -> int:
@@ -176,34 +192,16 @@ def tensor_bytes(graph: Graph, name: str) -> int:
     return max(1, tensor_type.elements * storage_of(tensor_type.element).bytes)
 
 
-def _shared_memory(graph: Graph, layers: Sequence[Layer], last: Mapping[str, int]) -> dict[str, str]:
-    """Output tensor -> input tensor whose memory it takes over: views, and in-place layers on dying inputs."""
+def _views(graph: Graph, layers: Sequence[Layer]) -> dict[str, str]:
+    """Output tensor -> input tensor whose memory it is."""
     shared: dict[str, str] = {}
-    ends = dict(last)  # of the memory, which a view keeps alive
-    for step, layer in enumerate(layers, 1):
-        node, lowered = layer.node, layer.lowered
-        output = node.outputs[0]
-        if lowered.alias is not None:
-            source = node.inputs[lowered.alias]
-            if source in graph.constants:
-                raise InternalError(f"'{node.name}' is a view of a constant, which folding removes")
-            shared[output] = source
-            root = _root(shared, source)
-            ends[root] = max(ends.get(root, step), ends.get(output, step))
+    for layer in layers:
+        if layer.lowered.alias is None:
             continue
-        for index in lowered.in_place:
-            source = node.inputs[index]
-            if source in graph.constants:
-                continue
-            root = _root(shared, source)
-            fits = tensor_bytes(graph, output) <= tensor_bytes(graph, source)
-            # another operand in the same memory may be read in another order, unless it is in_place as well
-            others = [other for i, other in enumerate(node.inputs) if i not in lowered.in_place and other]
-            clash = any(_root(shared, other) == root for other in others)
-            if fits and not clash and ends.get(root, step) == step:
-                shared[output] = source
-                ends[root] = ends.get(output, step)
-                break
+        source = layer.node.inputs[layer.lowered.alias]
+        if source in graph.constants:
+            raise InternalError(f"'{layer.node.name}' is a view of a constant, which folding removes")
+        shared[layer.node.outputs[0]] = source
     return shared
 
 

@@ -7,10 +7,14 @@ then a bounded search over orders, comes with a lower bound: the bytes that any 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 
 from ..errors import InternalError
+
+CLIMB_LIMIT = 1_500
+"""Orders the random walk may try."""
 
 SEARCH_LIMIT = 20_000
 """Placements the search may try when first-fit does not reach the lower bound."""
@@ -68,27 +72,34 @@ Overlaps = Mapping[tuple[str, str], int]
 """(output buffer, dying input buffer) -> distance: the output may start that many bytes below the input."""
 
 
-def plan_arena(buffers: Sequence[Buffer], overlaps: Overlaps | None = None) -> ArenaPlan:
+def plan_arena(
+    buffers: Sequence[Buffer], overlaps: Overlaps | None = None, same: Collection[tuple[str, str]] = ()
+) -> ArenaPlan:
     """Offsets for `buffers`; the same buffers give the same plan.
 
     Args:
         buffers: what is to be placed.
         overlaps: pairs that may overlap although they meet. The output's first step must be the input's last.
+        same: further pairs (output, dying input) that may overlap if they start at the same offset: the layer works
+            in place, element by element, but in no particular order.
 
     Raises:
         InternalError: an overlap between buffers that meet at more than one step.
     """
-    rules = _Separation(buffers, overlaps or {})
-    bound, step = lower_bound(buffers, overlaps or {})
+    rules = _Separation(buffers, overlaps or {}, same)
+    bound, step = lower_bound(buffers, {**dict.fromkeys(same, 0), **(overlaps or {})})
     best: tuple[int, dict[str, int]] | None = None
+    best_order: list[Buffer] = []
     for order in _orders(buffers):
         size, offsets = _first_fit(order, rules)
         if best is None or size < best[0]:
-            best = (size, offsets)
+            best, best_order = (size, offsets), order
         if size <= bound:
             break
     if best is None:
         return ArenaPlan({}, 0, 0, 0)
+    if best[0] > bound:
+        best = _climb(best_order, rules, bound, best)
     if best[0] > bound:
         best = _search(buffers, rules, bound, best)
     return ArenaPlan(best[1], best[0], bound, step)
@@ -97,10 +108,11 @@ def plan_arena(buffers: Sequence[Buffer], overlaps: Overlaps | None = None) -> A
 class _Separation:
     """How far apart two buffers must start: the one rule every placement obeys."""
 
-    def __init__(self, buffers: Sequence[Buffer], overlaps: Overlaps) -> None:
+    def __init__(self, buffers: Sequence[Buffer], overlaps: Overlaps, same: Collection[tuple[str, str]]) -> None:
         self.overlaps = overlaps
+        self.same = frozenset(same) | {(b, a) for a, b in same}
         known = {buffer.name: buffer for buffer in buffers}
-        for output, consumed in overlaps:
+        for output, consumed in (*overlaps, *same):
             if output in known and consumed in known and known[output].first != known[consumed].last:
                 raise InternalError(f"'{output}' cannot overlap '{consumed}': they meet at more than one step")
 
@@ -108,6 +120,10 @@ class _Separation:
         """Smallest legal (offset of `upper` - offset of `lower`) with `lower` first."""
         distance = self.overlaps.get((lower.name, upper.name))
         return lower.bytes if distance is None else min(distance, lower.bytes)
+
+    def joined(self, one: Buffer, other: Buffer) -> bool:
+        """Whether the two may start at the same offset."""
+        return (one.name, other.name) in self.same
 
 
 def lower_bound(buffers: Sequence[Buffer], overlaps: Overlaps) -> tuple[int, int]:
@@ -143,11 +159,13 @@ def _orders(buffers: Sequence[Buffer]) -> list[list[Buffer]]:
 
 def _place(buffer: Buffer, placed: Sequence[tuple[int, Buffer]], rules: _Separation) -> int:
     """Lowest offset at which `buffer` is legal beside all of `placed`."""
-    forbidden = sorted(
-        (start - rules.below(buffer, other), start + rules.below(other, buffer))
-        for start, other in placed
-        if buffer.meets(other)
-    )
+    forbidden: list[tuple[int, int]] = []
+    for start, other in placed:
+        if buffer.meets(other):
+            after, until = start - rules.below(buffer, other), start + rules.below(other, buffer)
+            # in place: the very same offset is legal
+            forbidden += [(after, start), (start, until)] if rules.joined(buffer, other) else [(after, until)]
+    forbidden.sort()
     offset = 0
     for after, until in forbidden:  # offsets strictly between the two are illegal
         if after < offset < until:
@@ -165,6 +183,34 @@ def _first_fit(order: Sequence[Buffer], rules: _Separation) -> tuple[int, dict[s
         placed.append((_place(buffer, placed, rules), buffer))
     size = max(offset + buffer.bytes for offset, buffer in placed) if placed else 0
     return size, {buffer.name: offset for offset, buffer in placed}
+
+
+def _climb(
+    order: list[Buffer], rules: _Separation, bound: int, best: tuple[int, dict[str, int]]
+) -> tuple[int, dict[str, int]]:
+    """Random walk over placement orders: a buffer at the top of the arena, or one that meets it, is placed earlier.
+
+    Orders that are no worse are kept. Seeded, so that the same buffers give the same plan.
+    """
+    random = Random(0)
+    current = best[0]
+    for _ in range(CLIMB_LIMIT):
+        top = [b for b in order if best[1][b.name] + b.bytes == best[0]]
+        moved = random.choice(top)
+        if random.random() < 0.5:
+            moved = random.choice([b for b in order if b.meets(moved)])
+        at = order.index(moved)
+        to = random.randrange(len(order))
+        changed = [*order[:at], *order[at + 1 :]]
+        changed.insert(to, moved)
+        size, offsets = _first_fit(changed, rules)
+        if size <= current:
+            order, current = changed, size
+        if size <= best[0]:
+            best = (size, offsets)
+        if size <= bound:
+            break
+    return best
 
 
 def _search(

@@ -96,3 +96,19 @@ def test_overlap_of_buffers_that_meet_longer_is_refused() -> None:
 
 def test_no_buffers() -> None:
     assert plan_arena([]).bytes == 0
+
+
+def test_in_place_pairs_share_the_start_or_nothing() -> None:
+    big, small, later = Buffer("in", 100, 0, 1), Buffer("out", 60, 1, 2), Buffer("later", 50, 2, 3)
+    plan = plan_arena([big, small, later], same=[("out", "in")])
+    assert plan.offsets["out"] == plan.offsets["in"]
+    assert plan.bytes == plan.lower_bound == 110  # out ends at 60, the next one lies above it
+    apart = plan_arena([big, small, later])
+    assert apart.bytes == 160
+
+
+def test_in_place_is_not_tied_where_that_costs_more() -> None:
+    # wide may start 64 bytes below b, so b has to lie high; a is better kept where it is
+    buffers = [Buffer("a", 64, 0, 1), Buffer("b", 64, 1, 2), Buffer("wide", 128, 2, 3), Buffer("early", 60, 0, 0)]
+    plan = plan_arena(buffers, {("wide", "b"): 64}, [("b", "a")])
+    assert plan.bytes == plan.lower_bound == 128
