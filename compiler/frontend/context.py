@@ -178,12 +178,23 @@ class ImportContext:
     # -- writing --------------------------------------------------------------------------------------------
 
     def add_parameter(self, stem: str, parameter: Parameter) -> str:
-        """Emit a constant (and its Dequantize if it is quantized); returns a float tensor."""
+        """Emit a constant (and its Dequantize if it is quantized); returns a float tensor.
+
+        Raises:
+            ModelError: its values are not finite.
+        """
         from ..ops.quantize import DequantizeAttrs
 
         if parameter.element == FLOAT32:
-            values = np.asarray(parameter.values)
-            return self.editor.add_constant(stem, values.astype(np.float32))
+            with np.errstate(over="ignore"):
+                values = np.asarray(parameter.values).astype(np.float32)
+            if not np.isfinite(values).all():
+                raise ModelError(
+                    f"constant '{stem}' contains NaN or infinite values (in binary32)",
+                    file=self.file,
+                    hint="the training diverged or the export is broken; boardfit needs finite constants",
+                )
+            return self.editor.add_constant(stem, values)
         raw = self.editor.add_constant(f"{stem}_quantized", parameter.values, parameter.element)
         source = Source(self.file, stem, "DequantizeLinear")
         return self.editor.add_node("Dequantize", [raw], DequantizeAttrs(), source, name=stem).outputs[0]

@@ -38,6 +38,8 @@ def fold_node(context: ImportContext, node: OnnxNode) -> bool:
         return False
     if node.domain not in ("", "ai.onnx"):
         return False
+    if "sparse_value" in node.attributes:
+        raise context.error(node, "a sparse constant is not supported", hint="export the model with dense weights")
     kept = _keep_quantized(context, node)
     if kept is not None:
         context.parameters[node.outputs[0]] = kept

@@ -48,7 +48,7 @@ def import_model(
     from .shapes import resolve_inputs
 
     context = ImportContext(file, name)
-    graph = expand_qoperators(model.graph, file)
+    graph = expand_qoperators(_inlined(model, file).graph, file)
     _refuse_subgraphs(graph, file)
     for tensor in graph.initializer:
         context.parameters[tensor.name] = Parameter(numpy_helper.to_array(tensor))
@@ -77,10 +77,25 @@ def import_model(
     return context.editor.finish()
 
 
+def _inlined(model: ModelProto, file: str) -> ModelProto:
+    """The model with its local functions inlined."""
+    if not model.functions:
+        return model
+    from onnx.inliner import inline_local_functions
+
+    try:
+        return inline_local_functions(model)
+    except Exception as problem:  # the exception type depends on the onnx version
+        raise ModelError(f"its local functions cannot be inlined ({problem})", file=file) from problem
+
+
 def _import_node(context: ImportContext, node: OnnxNode, old_batch: int | None) -> None:
     for name in node.inputs:
         if name and name not in context.tensors and name not in context.parameters:
-            raise context.error(node, f"reads '{name}', which nothing in the model makes")
+            raise context.error(node, f"reads '{name}', which no node before it makes")
+    for name in node.outputs:
+        if name and (name in context.tensors or name in context.parameters):
+            raise context.error(node, f"makes '{name}', which exists already")
     if fold_node(context, node):
         return
     importer = importer_of(node)

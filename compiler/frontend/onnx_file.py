@@ -81,6 +81,12 @@ def _check_initializers(model: ModelProto, file: str) -> None:
     import numpy as np
     from onnx import numpy_helper
 
+    for sparse in model.graph.sparse_initializer:
+        raise ModelError(
+            f"weights '{sparse.values.name}' are stored sparse",
+            file=file,
+            hint="export the model with dense weights; boardfit chooses the storage itself",
+        )
     for tensor in model.graph.initializer:
         try:
             values = numpy_helper.to_array(tensor)

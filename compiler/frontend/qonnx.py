@@ -145,6 +145,8 @@ def import_trunc(context: ImportContext, node: OnnxNode) -> None:
     if element.zero_point != (0,):
         raise context.error(node, "a zero point other than 0 is not supported")
     scale = element.scale[0]
+    if rounding in NEAREST_EVEN and math.frexp(scale)[0] != 0.5:  # ties must be exact in binary32
+        raise context.error(node, f"rounding mode '{rounding}' needs a scale that is a power of two, not {scale:g}")
     bits = width - out_width
     if second:
         bits = round(math.log2(float(context.constant(node, 4, "the output scale").reshape(-1)[0]) / scale))

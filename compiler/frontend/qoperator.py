@@ -199,30 +199,36 @@ def _refuse_dynamic(e: Expander, node: NodeProto) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """How one operator is rewritten, and the operator that does its arithmetic."""
+    """How one operator is rewritten.
+
+    Attributes:
+        expand: emits the nodes in its place.
+        operator: the operator that does its arithmetic.
+        quantizes: whether its result is quantized.
+    """
 
     expand: Callable[[Expander, NodeProto], None]
     operator: str
+    quantizes: bool = True
 
 
 EXPANSIONS: Mapping[str, Expansion] = {
     "QLinearConv": Expansion(_qlinear_conv, "Conv"),
     "QLinearMatMul": Expansion(_qlinear_matmul, "MatMul"),
-    "ConvInteger": Expansion(_integer_product("Conv", 0), "Conv"),
-    "MatMulInteger": Expansion(_integer_product("MatMul", -1), "MatMul"),
+    "ConvInteger": Expansion(_integer_product("Conv", 0), "Conv", False),
+    "MatMulInteger": Expansion(_integer_product("MatMul", -1), "MatMul", False),
     f"{MICROSOFT}::QLinearConv": Expansion(_qlinear_conv, "Conv"),
     f"{MICROSOFT}::QGemm": Expansion(_qgemm, "Gemm"),
     f"{MICROSOFT}::QLinearAdd": Expansion(_binary("Add"), "Add"),
     f"{MICROSOFT}::QLinearMul": Expansion(_binary("Mul"), "Mul"),
     f"{MICROSOFT}::QLinearAveragePool": Expansion(_unary("AveragePool"), "AveragePool"),
     f"{MICROSOFT}::QLinearGlobalAveragePool": Expansion(_unary("GlobalAveragePool"), "GlobalAveragePool"),
-    f"{MICROSOFT}::QLinearReduceMean": Expansion(_unary("ReduceMean"), "ReduceMean"),
     f"{MICROSOFT}::QLinearSigmoid": Expansion(_unary("Sigmoid"), "Sigmoid"),
     f"{MICROSOFT}::QLinearLeakyRelu": Expansion(_unary("LeakyRelu"), "LeakyRelu"),
     f"{MICROSOFT}::QLinearSoftmax": Expansion(_qlinear_softmax, "Softmax"),
     f"{MICROSOFT}::QLinearConcat": Expansion(_qlinear_concat, "Concat"),
-    f"{MICROSOFT}::QuantizeLinear": Expansion(_same_in_standard, "QuantizeLinear"),
-    f"{MICROSOFT}::DequantizeLinear": Expansion(_same_in_standard, "DequantizeLinear"),
+    f"{MICROSOFT}::QuantizeLinear": Expansion(_same_in_standard, "QuantizeLinear", False),
+    f"{MICROSOFT}::DequantizeLinear": Expansion(_same_in_standard, "DequantizeLinear", False),
 }
 
 REFUSED = {

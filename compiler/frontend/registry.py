@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +15,18 @@ STANDARD = ("", "ai.onnx")
 
 FOLDED = ("Constant", "ConstantOfShape", "Range", "Shape", "Size")
 """Operators that are always known at compile time, besides every operator that only reads constants."""
+
+ALSO: Mapping[str, tuple[str, ...]] = {
+    "ArgMin": ("Mul",),
+    "DequantizeLinear": ("Mul", "Add"),
+    "Gather": ("Slice",),
+    "Gemm": ("Add",),
+    "MatMul": ("MatMul",),
+    "Pad": ("Slice", "Gather"),
+    "Resize": ("Slice", "Gather"),
+    "Upsample": ("Slice", "Gather"),
+}
+"""Further ops that an importer declared by one op may emit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +55,8 @@ def _table() -> dict[str, tuple[Importer, tuple[str, ...]]]:
     for group in (STRUCTURAL, REDUCTIONS, COMPOSED, QONNX):
         table.update({name: (entry.importer, entry.ops) for name, entry in group.items()})
     for spec in ALL:
-        table.update({name: (importer, (spec.name,)) for name, importer in spec.importers.items()})
+        for name, importer in spec.importers.items():
+            table[name] = (importer, tuple(dict.fromkeys((spec.name, *ALSO.get(name, ())))))
     return table
 
 
@@ -63,7 +77,8 @@ def operator_table() -> list[OperatorSupport]:
     rows = {name: OperatorSupport(name, ops) for name, (_, ops) in _table().items()}
     for name, expansion in EXPANSIONS.items():
         inner = _table()[expansion.operator][1]
-        rows[name] = OperatorSupport(name, tuple(dict.fromkeys(("Dequantize", *inner, "Quantize"))))
+        around = ("Quantize",) if expansion.quantizes else ()
+        rows[name] = OperatorSupport(name, tuple(dict.fromkeys(("Dequantize", *inner, *around))))
     for name in FOLDED:
         rows[name] = OperatorSupport(name, (), folded=True)
     return [rows[name] for name in sorted(rows, key=str.lower)]

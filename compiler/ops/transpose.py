@@ -39,7 +39,9 @@ def import_transpose(context: ImportContext, node: OnnxNode) -> None:
     x = context.tensor(node, 0)
     rank = context.type(x).rank
     perm = node.integer_list("perm") or list(range(rank))[::-1]
-    context.bind(node.outputs[0], context.transpose(node, x, [axis % rank for axis in perm], ""))
+    if sorted(perm) != list(range(rank)):
+        raise context.error(node, f"{perm} is not a permutation of the axes of {context.type(x).shape}")
+    context.bind(node.outputs[0], context.transpose(node, x, perm, ""))
 
 
 TRANSPOSE = OpSpec(

@@ -20,13 +20,15 @@ NEWEST = 23
 """Newest opset the tests write: what onnxruntime reads."""
 
 Array = np.ndarray
+Value = np.ndarray | np.generic
+"""A constant: an array or a numpy number."""
 
 
 def build(
     nodes: Sequence[onnx.NodeProto],
     inputs: Mapping[str, Sequence[int | str]],
     outputs: Sequence[str],
-    constants: Mapping[str, Array] | None = None,
+    constants: Mapping[str, Value] | None = None,
     *,
     opset: int = 13,
     domains: Mapping[str, int] | None = None,
@@ -65,7 +67,7 @@ def single(
     op: str,
     shapes: Sequence[Sequence[int]],
     *,
-    constants: Sequence[Array | None] = (),
+    constants: Sequence[Value | None] = (),
     outputs: int = 1,
     opset: int = 13,
     domain: str = "",

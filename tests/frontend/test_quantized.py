@@ -16,7 +16,7 @@ from boardfit.errors import ModelError
 from boardfit.frontend import import_model
 from boardfit.ir.types import Affine
 
-from .harness import Case, build, compare, run_boardfit, run_onnxruntime, samples
+from .harness import Case, Value, build, compare, run_boardfit, run_onnxruntime, samples
 
 RNG = np.random.default_rng(5)
 MICROSOFT = "com.microsoft"
@@ -24,7 +24,7 @@ U8, I8 = TensorProto.UINT8, TensorProto.INT8
 X = (1, 4, 6, 5)
 
 
-def number(value: float) -> np.ndarray:
+def number(value: float) -> Value:
     """A float scalar."""
     return np.float32(value)
 
@@ -58,7 +58,7 @@ def quantized(
     return Case(name, model)
 
 
-def points(kind: int) -> dict[str, np.ndarray]:
+def points(kind: int) -> dict[str, Value]:
     """Scales and zero points of two inputs and an output of one integer type."""
     dtype, zero = (np.uint8, 120) if kind == U8 else (np.int8, -7)
     return {
@@ -78,7 +78,9 @@ def convolution(kind: int, per_channel: bool, bias: bool, **options: Any) -> Cas
         constants["b"] = RNG.integers(-20000, 20000, 6).astype(np.int32)
         operands.append("b")
     name = f"QLinearConv {kind} per channel {per_channel} bias {bias} {options}"
-    return quantized(name, "QLinearConv", [X], operands, constants, kind=kind, domain="", **options)
+    shape = (X[0], X[2], X[3], X[1]) if options.get("channels_last") else X
+    domain = options.pop("domain", "")
+    return quantized(name, "QLinearConv", [shape], operands, constants, kind=kind, domain=domain, **options)
 
 
 def product(kind: int, per_column: bool) -> Case:
@@ -124,6 +126,16 @@ def softmax(kind: int, axis: int) -> Case:
     return case
 
 
+def mixed_reading() -> Case:
+    """Bytes that are dequantized in one place and cast in another."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "s"], ["d"]),
+        helper.make_node("Cast", ["x"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["c", "d"], ["y"]),
+    ]
+    return Case("Cast and DequantizeLinear", build(nodes, {"x": X}, ["y"], {"s": number(0.25)}, kinds={"x": U8}))
+
+
 CASES = [
     *(
         convolution(kind, per_channel, bias)
@@ -142,6 +154,8 @@ CASES = [
     *(elementwise(op, kind) for op in ("QLinearAdd", "QLinearMul") for kind in (U8, I8)),
     *(one_input("QLinearGlobalAveragePool", kind) for kind in (U8, I8)),
     one_input("QLinearGlobalAveragePool", U8, (1, 6, 5, 4), channels_last=1),
+    convolution(U8, True, True, domain=MICROSOFT, channels_last=1, pads=[1, 0, 0, 1]),
+    mixed_reading(),
     *(one_input("QLinearAveragePool", kind, kernel_shape=[3, 2], strides=[2, 2]) for kind in (U8, I8)),
     one_input("QLinearAveragePool", U8, kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
     *(one_input("QLinearSigmoid", kind, scale=1 / 256) for kind in (U8, I8)),
@@ -164,7 +178,7 @@ def test_qoperators_agree_with_onnxruntime(case: Case) -> None:
     case.check()
 
 
-def qdq(name: str, scale: np.ndarray, zero: np.ndarray | None, opset: int, **options: Any) -> Case:
+def qdq(name: str, scale: Value, zero: Value | None, opset: int, **options: Any) -> Case:
     """QuantizeLinear then DequantizeLinear of an activation."""
     operands = ["s"] if zero is None else ["s", "z"]
     domain = options.pop("domain", "")
