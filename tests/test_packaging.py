@@ -100,3 +100,7 @@ def test_wheel_in_an_empty_environment(tmp_path: Path) -> None:
     boards = subprocess.run([command, "boards"], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert "nucleo-l4r5zi" in boards.stdout
     assert "pynq-z2" in boards.stdout
+    model, data = str(ROOT / "examples" / "digits.onnx"), str(ROOT / "examples" / "digits_calibration.npz")
+    compile_digits = [command, "compile", model, "--board", "nucleo-l4r5zi", "--calibration", data, "-o", "out"]
+    subprocess.run(compile_digits, check=True, capture_output=True, cwd=tmp_path)
+    assert (tmp_path / "out" / "model.h").is_file()
