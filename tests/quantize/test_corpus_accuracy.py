@@ -134,3 +134,20 @@ def compare_with_onnxruntime(name: str, x: np.ndarray, y: np.ndarray, *, equal: 
     assert (distance == 0).mean() >= equal
     assert abs(top1(outputs, y) - top1(reference, y)) <= 0.003
     assert (classes(found) == classes(logits)).mean() >= 0.99
+
+
+def test_weights_that_come_quantized_keep_their_integers() -> None:
+    """kws01's weights arrive through DequantizeLinear: the integers of the file are the integers on the device."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(corpus.model_path("kws01"))
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    arrays |= {n.output[0]: numpy_helper.to_array(n.attribute[0].t) for n in model.graph.node if n.op_type == "Constant"}
+    brought = [arrays[n.input[0]] for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in arrays]
+    graph = integer_graph("kws01")
+    used = [constant.values for name, constant in graph.constants.items() if graph.types[name].rank in (2, 4)]
+    assert len(brought) == 5
+    for values in brought:
+        wanted = np.sort(values.astype(np.int64).reshape(-1))
+        assert any(np.array_equal(np.sort(kept.astype(np.int64).reshape(-1)), wanted) for kept in used)
