@@ -24,7 +24,7 @@ ALSO: Mapping[str, tuple[str, ...]] = {
     "MatMul": ("MatMul",),
     "Pad": ("Slice", "Gather"),
     "Resize": ("Slice", "Gather"),
-    "Upsample": ("Slice", "Gather"),
+    "Upsample": ("Gather",),
 }
 """Further ops that an importer declared by one op may emit."""
 

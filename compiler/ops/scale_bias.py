@@ -78,7 +78,8 @@ def import_batch_normalization(context: ImportContext, node: OnnxNode) -> None:
     )
     if any(values.shape != (shape[1],) for values in (gamma, beta, mean, variance)):
         raise context.error(node, f"its parameters do not have the {shape[1]} channels of its input")
-    factor = gamma / np.sqrt(variance + node.number("epsilon", 1e-5))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factor = gamma / np.sqrt(variance + node.number("epsilon", 1e-5))
     if not np.isfinite(factor).all():
         raise context.error(node, "a variance is negative", hint="the training diverged or the export is broken")
     last = (0, *range(2, len(shape)), 1)

@@ -126,14 +126,16 @@ def softmax(kind: int, axis: int) -> Case:
     return case
 
 
-def mixed_reading() -> Case:
+def mixed_reading(like: bool) -> Case:
     """Bytes that are dequantized in one place and cast in another."""
+    cast = helper.make_node("CastLike", ["x", "s"], ["c"])
     nodes = [
         helper.make_node("DequantizeLinear", ["x", "s"], ["d"]),
-        helper.make_node("Cast", ["x"], ["c"], to=TensorProto.FLOAT),
+        cast if like else helper.make_node("Cast", ["x"], ["c"], to=TensorProto.FLOAT),
         helper.make_node("Sub", ["c", "d"], ["y"]),
     ]
-    return Case("Cast and DequantizeLinear", build(nodes, {"x": X}, ["y"], {"s": number(0.25)}, kinds={"x": U8}))
+    model = build(nodes, {"x": X}, ["y"], {"s": number(0.25)}, kinds={"x": U8}, opset=15)
+    return Case(f"{nodes[1].op_type} and DequantizeLinear", model)
 
 
 CASES = [
@@ -155,7 +157,7 @@ CASES = [
     *(one_input("QLinearGlobalAveragePool", kind) for kind in (U8, I8)),
     one_input("QLinearGlobalAveragePool", U8, (1, 6, 5, 4), channels_last=1),
     convolution(U8, True, True, domain=MICROSOFT, channels_last=1, pads=[1, 0, 0, 1]),
-    mixed_reading(),
+    *(mixed_reading(like) for like in (False, True)),
     *(one_input("QLinearAveragePool", kind, kernel_shape=[3, 2], strides=[2, 2]) for kind in (U8, I8)),
     one_input("QLinearAveragePool", U8, kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
     *(one_input("QLinearSigmoid", kind, scale=1 / 256) for kind in (U8, I8)),

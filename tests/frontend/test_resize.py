@@ -69,6 +69,7 @@ CASES = [
     resize(scales=[1, 2, 1, 2]),
     resize(scales=[1, 2, 3], shape=(1, 3, 4)),
     resize(scales=[1, 3], shape=(1, 4)),
+    resize(scales=[1, 0.5], shape=(1, 6)),
     resize(scales=[1, 1, 2, 1]),
     resize(scales=[1, 1, 1, 1]),
     resize(scales=[1, 1, 1, 1], mode="linear"),
@@ -78,6 +79,7 @@ CASES = [
     ),
     Case("Upsample-9", single("Upsample", [SHAPE], constants=[floats(1, 1, 2, 3)], opset=9), 0.0),
     Case("Upsample-9 fraction", single("Upsample", [SHAPE], constants=[floats(1, 1, 1.5, 2.3)], opset=9), 0.0),
+    Case("Upsample-9 vector", single("Upsample", [(1, 4)], constants=[floats(1, 2)], opset=9), 0.0),
     Case("Upsample-7", single("Upsample", [SHAPE], opset=7, scales=[1.0, 1.0, 2.0, 2.0]), 0.0),
 ]
 
