@@ -21,10 +21,9 @@ from boardfit.errors import InternalError, ToolError
 from boardfit.ir import FixedPoint
 from boardfit.options import HlsTool, IoType, Strategy
 
-from .extension import HEADER, register
+from .extension import extension
 from .layer import HlsLayer
 from .layers import LayerList
-from .render import render
 
 VERSION = "1.3.0"
 """The hls4ml whose arithmetic the interpreter was compared with."""
@@ -83,8 +82,11 @@ def write_project(network: LayerList, settings: Settings) -> Project:
     Raises:
         ToolError: hls4ml is not installed.
     """
-    with tempfile.TemporaryDirectory(prefix="boardfit-hls4ml-") as folder, quiet_hls4ml():
-        register_extension(Path(folder))
+    with (
+        tempfile.TemporaryDirectory(prefix="boardfit-hls4ml-") as folder,
+        quiet_hls4ml(),
+        extension(Path(folder)),
+    ):
         from hls4ml.model.graph import ModelGraph
 
         target = Path(folder) / "project"
@@ -137,13 +139,6 @@ def quiet_hls4ml() -> Iterator[None]:
         for name in absent:
             if sys.modules.get(name) is None:
                 sys.modules.pop(name, None)
-
-
-def register_extension(folder: Path) -> None:
-    """Write the header of boardfit's own layers into `folder` and register it."""
-    header = folder / HEADER
-    header.write_text(render(f"{HEADER}.j2"), encoding="utf-8")
-    register(header)
 
 
 def _config(network: LayerList, settings: Settings, target: Path) -> dict[str, Any]:

@@ -164,3 +164,13 @@ def test_other_quantizers_are_refused_with_their_node(scale: float, zero_point: 
     with pytest.raises(ModelError, match="no fixed-point type") as caught:
         lowered(quantized(scale, zero_point), width=16)
     assert caught.value.node == "/Quantize"
+
+
+def test_hls4ml_is_left_as_it_was() -> None:
+    import sys
+
+    backends = pytest.importorskip("hls4ml.backends")
+    BACKEND.emit(lowered(classifier(), width=12, samples=1).fixed, BOARD, BackendOptions())
+    for tool in ("vivado", "vitis"):
+        assert not any("boardfit" in target for target in backends.get_backend(tool).get_custom_source())
+    assert sys.modules.get("keras", True) is not None
