@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boardfit.estimate.fpga.coefficients import Coefficients
-from boardfit.estimate.fpga.description import DesignDescription
+from boardfit.estimate.fpga.description import RECURRENT_KINDS, DesignDescription, LayerDescription
 from boardfit.estimate.fpga.designs import read_design
 from boardfit.estimate.fpga.model import Analysis
 from boardfit.estimate.fpga.rows import Unreadable, read_layer
@@ -62,11 +62,12 @@ def is_usable(row: Mapping[str, str]) -> bool:
 
 def design_samples(rows: list[dict[str, str]], coefficients: Coefficients, skipped: Counter[str]) -> Iterator[Sample]:
     """Usable design rows; reasons of the others are counted in `skipped`."""
+    reports = {(row["repo"], row["design_id"]): row for row in rows if row["stage"] == "csynth"}
     for row in rows:
         if not is_usable(row):
             skipped["not a described stock-template row"] += 1
             continue
-        design = read_design(row)
+        design = read_design(row, reports.get((row["repo"], row["paired_csynth_id"])))
         if isinstance(design, Unreadable):
             skipped[design.reason.split("'")[0].strip()] += 1
             continue
@@ -76,7 +77,7 @@ def design_samples(rows: list[dict[str, str]], coefficients: Coefficients, skipp
             row["repo"],
             row["design_id"],
             Analysis(design, coefficients),
-            _actual(row),
+            {name: value for name, value in _actual(row).items() if design.timed or name not in ("latency", "ii")},
         )
 
 
@@ -94,6 +95,8 @@ def layer_samples(
             continue
         merged = {**row, "mul_impl": multipliers.get((row["repo"], row["design_id"]), "")}
         layer = read_layer(merged, io_type=row["io_type"] or "io_parallel")
+        if isinstance(layer, LayerDescription) and layer.kind in RECURRENT_KINDS:
+            layer = Unreadable("recurrent layer")
         if isinstance(layer, Unreadable):
             skipped[layer.reason.split("'")[0].strip()] += 1
             continue
@@ -105,5 +108,5 @@ def layer_samples(
             row["repo"],
             f"{row['design_id']}/{row['layer']}",
             Analysis(design, coefficients),
-            _actual(row),
+            {name: value for name, value in _actual(row).items() if design.timed or name not in ("latency", "ii")},
         )

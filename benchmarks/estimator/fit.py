@@ -75,10 +75,11 @@ GUESS: Mapping[str, Mapping[str, float]] = {
         "pool_unrolled": 1,
         "fifo_count": 20,
         "fifo_bits": 0.5,
+        "fifo_register_bits": 0.5,
     },
     "ff": {
         "control": 50,
-        "pipeline": 0.2,
+        "pipeline": 1,
         "hold_products": 1,
         "accumulate_shared": 1,
         "outputs": 1,
@@ -91,8 +92,12 @@ GUESS: Mapping[str, Mapping[str, float]] = {
         "pool_unrolled": 1,
         "layer_registers": 0.8,
         "fifo_count": 5,
+        "fifo_bits": 0.1,
+        "fifo_register_bits": 0.1,
     },
 }
+# What HLS reports do not show: Vivado builds a shallow FIFO from registers, both words of it.
+SYNTHESIS_GUESS: Mapping[str, Mapping[str, float]] = {"lut": {}, "ff": {"fifo_register_bits": 2}}
 COMMON_RATIO = {"lut": 0.5, "ff": 0.8}
 HLS_RIDGE, SYNTHESIS_RIDGE = 0.45, 1.0
 FLOOR = 40.0
@@ -143,6 +148,7 @@ def fit(samples: Sequence[Sample]) -> Coefficients:
         hls[resource] = fit_prices(reported, resource, guess, HLS_RIDGE)
         built = [s for s in samples if s.stage == "synthesis" and resource in s.actual]
         start = {name: price * COMMON_RATIO[resource] for name, price in hls[resource].items()}
+        start |= SYNTHESIS_GUESS[resource]
         offset = [
             overflow_luts(
                 zip(s.analysis.design.layers, [p.dsp for p in s.analysis.ingredients], strict=True),
@@ -212,7 +218,7 @@ def rounded(coefficients: Coefficients) -> dict[str, object]:
         return float(f"{value:.3g}")
 
     return {
-        "scalars": {name: value for name, value in sorted(coefficients.scalars.items())},
+        "scalars": dict(sorted(coefficients.scalars.items())),
         "hls": {r: {n: digits(v) for n, v in sorted(p.items())} for r, p in coefficients.hls.items()},
         "synthesis": {r: {n: digits(v) for n, v in sorted(p.items())} for r, p in coefficients.synthesis.items()},
         "spread": {n: [digits(v[0]), digits(v[1])] for n, v in sorted(coefficients.spread.items())},

@@ -27,6 +27,7 @@ KINDS = (
         "concat",
         "clone",
         "transpose",
+        "product",
         "none",
     }
 )
@@ -51,7 +52,8 @@ class LayerDescription:
     """One hls4ml layer. Shapes are channels-last; unknown figures carry the stated default.
 
     `products` is the number of multiplications per output position (n_in * n_out of the matrix product that is
-    evaluated at each position); `positions_in` / `positions_out` count image positions (1 for vectors).
+    evaluated at each position); `positions_in` / `positions_out` count image positions (1 for vectors). `inner`: part
+    of a larger function (a recurrent cell), nothing is buffered behind it.
     """
 
     name: str
@@ -83,6 +85,7 @@ class LayerDescription:
     multiplier: str = ""
     n_zeros: int | None = None
     partitions: int | None = None
+    inner: bool = False
     assumed: tuple[str, ...] = ()
 
     @property
@@ -98,7 +101,10 @@ class LayerDescription:
 
 @dataclass(frozen=True, slots=True)
 class DesignDescription:
-    """A whole project: layers in order, device, clock in ns, `io_parallel` or `io_stream`, and the HLS tool."""
+    """A whole project: layers in order, device, clock in ns, `io_parallel` or `io_stream`, and the HLS tool.
+
+    `timed` is False when the description cannot tell the cycles (a recurrent layer without its sequence length).
+    """
 
     name: str
     layers: tuple[LayerDescription, ...]
@@ -106,3 +112,4 @@ class DesignDescription:
     clock_ns: float = 5.0
     io_type: str = "io_parallel"
     tool: str = ""
+    timed: bool = True

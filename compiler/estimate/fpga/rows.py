@@ -191,24 +191,23 @@ def read_layer(row: Row, *, io_type: str, default_reuse: int | None = None) -> L
                 return Unreadable(f"weight precision of '{name}' not stated")
             assumed.append("weight_precision")
         weight_precision = found or weight_precision
-    accum_precision = precision("accum_precision", Precision(16, 6)) if kind in MATRIX_KINDS else result_precision
+    has_accumulator = kind in MATRIX_KINDS or kind in RECURRENT_KINDS
+    accum_precision = precision("accum_precision", Precision(16, 6)) if has_accumulator else result_precision
 
     stated_io = text(row, "io_type")
     stream = (stated_io or io_type) == "io_stream"
     pack_in = input_pack or number(row, "n_chan") or number(row, "n_in") or 1
     geometry = _geometry(row, kind, number(row, "n_in") or 0, pack_in if stream else 1)
     n_in, n_out, products = _sizes(row, kind, geometry)
-    if kind in MATRIX_KINDS and (not n_in or not n_out or not products):
+    if (kind in MATRIX_KINDS and not products) or (kind in MATRIX_KINDS | RECURRENT_KINDS and (not n_in or not n_out)):
         return Unreadable(f"sizes of '{name}' ({kind_name}) not stated")
     if kind in ("pool", "pad", "global_pool") and number(row, "in_width") is None:
         return Unreadable(f"sizes of '{name}' ({kind_name}) not stated")
-    if kind in RECURRENT_KINDS:
-        return Unreadable(f"recurrent layer '{name}' ({kind_name}): sequence length not stated")
     positions_out = geometry.get("height_out", 1) * geometry.get("width_out", 1)
-    if kind not in MATRIX_KINDS:
+    if not has_accumulator:
         if not n_in:
             n_in = geometry.get("height_in", 1) * geometry["width_in"] * geometry["channels_in"]
-        n_out = n_out or positions_out * geometry["channels_in"] if "height_in" in geometry else n_in
+        n_out = positions_out * geometry["channels_in"] if "height_in" in geometry else n_in
 
     strategy = text(row, "strategy").lower()
     if not strategy:
@@ -219,7 +218,7 @@ def read_layer(row: Row, *, io_type: str, default_reuse: int | None = None) -> L
     if reuse is None:
         reuse = default_reuse
     if reuse is None:
-        if kind in MATRIX_KINDS:
+        if has_accumulator:
             return Unreadable(f"reuse factor of '{name}' not stated")
         reuse = 1
     if kind in ("dense", "conv", "pointwise") and strategy != "latency":

@@ -71,13 +71,20 @@ def _number(value: str | None) -> float | None:
         return None
 
 
+def _project(row: Mapping[str, str], column: str) -> tuple[str, str] | None:
+    """Repository and design of a row, None where the table does not tell."""
+    return (row.get("repo") or "", row[column]) if row.get(column) else None
+
+
 def predict_rows(table: Iterable[Mapping[str, str]], coefficients: Coefficients | None = None) -> TableResult:
     """Predict every row that is described enough; nothing but the description columns is looked at for it."""
     predicted: list[TableRow] = []
     skipped: Counter[str] = Counter()
     designs = 0
-    for index, row in enumerate(table, start=2):
-        design = read_design(row)
+    listed = list(table)
+    reports = {key: row for row in listed if row.get("stage") == "csynth" and (key := _project(row, "design_id"))}
+    for index, row in enumerate(listed, start=2):
+        design = read_design(row, reports.get(_project(row, "paired_csynth_id") or ("", "")))
         if isinstance(design, Unreadable):
             skipped[design.summary] += 1
             continue
@@ -85,6 +92,8 @@ def predict_rows(table: Iterable[Mapping[str, str]], coefficients: Coefficients 
         stage = row.get("stage") or "vsynth"
         source = "/".join(part for part in (row.get("repo"), row.get("design_id") or f"line {index}", stage) if part)
         for name, figure in figures_of(estimate(design, coefficients), stage).items():
+            if name in ("latency", "ii") and not design.timed:
+                continue
             actual = _number(row.get(COLUMNS[name]))
             predicted.append(TableRow(source, name, figure.value, actual, figure.low, figure.high))
     return TableResult(tuple(predicted), designs, dict(skipped.most_common()))

@@ -42,10 +42,11 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
     if m.unrolled:
         lut["accumulate"] = m.nonzero * accum
         lut["shift_add"] = m.adder_digits * inputs
-        ff["pipeline"] = m.nonzero * accum * min(timing.depth, 6)
         if m.shared:
             lut["share"] = m.demand * inputs
             ff["hold_products"] = m.nonzero * accum
+        else:
+            ff["pipeline"] = m.nonzero * accum * timing.registers
     else:
         per_output = layer.reuse_factor / max(1, layer.n_in)
         lut["accumulate_shared"] = m.instances * accum
@@ -107,6 +108,9 @@ def _elementwise(layer: LayerDescription, timing: Timing) -> Ingredients:
     elif layer.kind in TABLE_KINDS:
         lut["table_index"] = lanes * inputs
         bram["tables"] = math.ceil(lanes / 2) * weight_blocks(layer.table_size, layer.table_bits, 1024)
+    elif layer.kind == "product":
+        lut["scale"] = lanes * inputs
+        dsp = float(lanes) if 2 * inputs >= 21 else 0.0
     elif layer.kind == "normalize":
         lut["scale"] = lanes * (inputs + results)
         wide = inputs + layer.weight_precision.width >= 22
@@ -174,36 +178,42 @@ def layer_ingredients(
 
 
 def connection_ingredients(design: DesignDescription, coefficients: Coefficients) -> Ingredients:
-    """FIFOs between streaming layers (one per element in Vivado HLS, one per word in Vitis HLS), or the registers
-    between layers of one pipelined function."""
+    """What stands between the layers.
+
+    Streams: one FIFO per element in Vivado HLS, one per word in Vitis HLS. Parallel arrays under DATAFLOW: a
+    two-deep channel per element. Parallel arrays in one pipeline: registers.
+    """
     layers = [layer for layer in design.layers if layer.kind != "none"]
     if len(layers) < 2:
         return Ingredients({}, {}, {}, {}, 0.0)
-    if design.io_type != "io_stream":
-        dataflow = any(layer.strategy in ("resource", "compressed") for layer in layers)
-        if dataflow:
-            count = float(sum(layer.n_out for layer in layers[:-1]))
-            return Ingredients({"fifo_count": count}, {"fifo_count": count}, {}, {}, 0.0)
-        bits = float(sum(layer.n_out * layer.result_precision.width for layer in layers[:-1]))
+    stream = design.io_type == "io_stream"
+    if not stream and not any(layer.strategy in ("resource", "compressed") for layer in layers):
+        bits = float(sum(layer.n_out * layer.result_precision.width for layer in layers[:-1] if not layer.inner))
         first = layers[0].n_in * layers[0].input_precision.width
         return Ingredients({}, {"layer_registers": bits + first}, {}, {}, 0.0)
-    packed = "vitis" in design.tool.lower()
-    count = width_total = blocks = kept = 0.0
+    packed = stream and "vitis" in design.tool.lower()
+    count = shallow_bits = deep_bits = blocks = kept = 0.0
     for layer in layers[:-1]:
-        depth = layer.positions_out if layer.kind in (*MATRIX_KINDS, "pool", "pad", "resize") else layer.positions_in
-        if layer.kind in ("dense", "global_pool"):
-            depth = 1
-        lanes = max(1, layer.output_pack)
+        if layer.inner:
+            continue
+        lanes = max(1, layer.output_pack if stream else layer.n_out)
+        depth = _words_out(layer) if stream else 2
         words = 1 if packed else lanes
         width = layer.result_precision.width * lanes // words
         blocks += words * fifo_blocks(depth, width, coefficients.scalar("fifo_register_depth"))
-        kept += words * bram18_blocks(depth, width) if depth * width > coefficients.scalar("fifo_bits_synthesis") else 0
+        if depth * width > coefficients.scalar("fifo_bits_synthesis"):
+            kept += words * bram18_blocks(depth, width)
         count += words
-        width_total += lanes * layer.result_precision.width
-    return Ingredients(
-        {"fifo_count": count, "fifo_bits": width_total},
-        {"fifo_count": count},
-        {"fifos": blocks},
-        {"fifos": kept},
-        0.0,
-    )
+        if depth <= 2:
+            shallow_bits += words * width
+        else:
+            deep_bits += words * width
+    fifos = {"fifo_count": count, "fifo_register_bits": shallow_bits, "fifo_bits": deep_bits}
+    return Ingredients(fifos, fifos, {"fifos": blocks}, {"fifos": kept}, 0.0)
+
+
+def _words_out(layer: LayerDescription) -> int:
+    """Stream words a layer sends per inference: what its output FIFO is made deep enough for."""
+    if layer.kind in ("dense", "global_pool"):
+        return 1
+    return layer.positions_out if layer.kind in (*MATRIX_KINDS, "pool", "pad", "resize") else layer.positions_in

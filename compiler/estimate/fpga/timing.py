@@ -20,13 +20,14 @@ class Timing:
     """Cycles from first input to last output, cycles between inputs, pipeline depth of one evaluation.
 
     `rewind`: the layer is one pipelined loop that restarts without a gap (Resource), so its interval holds under
-    DATAFLOW; other functions take one cycle more there.
+    DATAFLOW; other functions take one cycle more there. `registers`: values held in flip-flops per product (tree_depth).
     """
 
     latency: int
     interval: int
     depth: int
     rewind: bool = False
+    registers: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,28 @@ def make_clock(design: DesignDescription, device: Device, coefficients: Coeffici
     )
 
 
-def tree_depth(layer: LayerDescription, multipliers: Multipliers, clock: Clock) -> int:
-    """Register stages of multiply plus adder tree: logic levels times delay, cut at the usable period."""
+def tree_depth(layer: LayerDescription, multipliers: Multipliers, clock: Clock) -> tuple[int, float]:
+    """(cycles, registers) of multiply and adder tree; registers as a multiple of one register per product.
+
+    The logic delay is cut evenly into cycles of the usable period. A cut behind k levels of the tree holds 2**-k
+    values per product; a cut at the products costs nothing where they leave a DSP slice, which has that register.
+    """
     inputs = max(1.0, multipliers.nonzero / max(1, layer.n_out))
     levels = math.ceil(math.log2(inputs)) if inputs > 1 else 0
     if not multipliers.unrolled:
         levels = max(1, math.ceil(math.log2(max(1.0, multipliers.instances / max(1, layer.n_out)))))
     extra = multipliers.adder_digits / max(1.0, multipliers.nonzero)
-    delay = levels * clock.add_ns + (clock.multiply_ns if multipliers.dsp else min(1.0, extra) * clock.add_ns)
+    front = clock.multiply_ns if multipliers.dsp else min(1.0, extra) * clock.add_ns
+    delay = front + levels * clock.add_ns
     depth = int(delay / clock.usable_ns)
-    return max(1, depth) if multipliers.dsp else depth
+    in_slices = min(1.0, multipliers.dsp / max(1.0, multipliers.nonzero))
+    if depth == 0:
+        return (1, 1 - in_slices) if multipliers.dsp else (0, 0.0)
+    registers = 0.0
+    for cut in range(1, depth + 1):
+        level = (cut * delay / (depth + 1) - front) / clock.add_ns
+        registers += 2.0**-level if level > 0 else 1 - in_slices
+    return depth, registers
 
 
 def _evaluation(layer: LayerDescription, multipliers: Multipliers, depth: int) -> tuple[int, int]:
@@ -74,23 +87,23 @@ def _evaluation(layer: LayerDescription, multipliers: Multipliers, depth: int) -
 
 
 def _matrix_timing(layer: LayerDescription, multipliers: Multipliers, clock: Clock, device: Device) -> Timing:
-    depth = tree_depth(layer, multipliers, clock)
+    depth, registers = tree_depth(layer, multipliers, clock)
     latency, interval = _evaluation(layer, multipliers, depth)
     seven = 2 if device.family == "7series" else 0
     if layer.kind == "dense":
         if layer.io_type != "io_stream":
-            return Timing(latency, interval, depth, rewind=not multipliers.unrolled)
+            return Timing(latency, interval, depth, rewind=not multipliers.unrolled, registers=registers)
         reads = math.ceil(layer.n_in / max(1, layer.input_pack))
         total = (reads if reads > 1 else 0) + latency + 1 + (2 if reads > 1 else 0)
         if not multipliers.unrolled:
             total += seven
-        return Timing(total, total, depth)
+        return Timing(total, total, depth, registers=registers)
     if layer.io_type != "io_stream":
         # One loop over partitions of the output positions, pipelined with the reuse factor as interval.
         steps = layer.partitions if layer.partitions and layer.partitions > 1 else layer.positions_out
         per_step = layer.reuse_factor if multipliers.unrolled else layer.reuse_factor + 5 + depth
         total = steps * per_step + depth + 2
-        return Timing(total, total, depth)
+        return Timing(total, total, depth, registers=registers)
     positions = layer.positions_in
     if not multipliers.unrolled:
         total = positions * (layer.reuse_factor + 4 + depth + seven // 2) + 1
@@ -99,7 +112,7 @@ def _matrix_timing(layer: LayerDescription, multipliers: Multipliers, clock: Clo
     else:
         rounds = math.ceil(multipliers.demand / multipliers.instances)
         total = positions * min(layer.reuse_factor, rounds + 1 + depth) + 2
-    return Timing(total, total, depth)
+    return Timing(total, total, depth, registers=registers)
 
 
 def _softmax_timing(layer: LayerDescription, clock: Clock) -> Timing:
