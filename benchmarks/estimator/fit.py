@@ -36,6 +36,11 @@ SCALARS: Mapping[str, float] = {
     "multiply_ns_7series": 3.4,
     "multiply_ns_ultrascale": 2.6,
     "multiply_ns_ultrascale_plus": 1.9,
+    "table_ns_7series": 7,
+    "table_ns_ultrascale": 5,
+    "table_ns_ultrascale_plus": 3.5,
+    "slow_grade": 1.25,
+    "chain_products": 5000,
     "rom_bits": 1024,
     "rom_index_depth": 512,
     "rom_depth_synthesis": 16,
@@ -53,7 +58,8 @@ GUESS: Mapping[str, Mapping[str, float]] = {
         "share": 0.5,
         "accumulate_shared": 1,
         "select_input": 1,
-        "outputs": 2,
+        "outputs": 1,
+        "select_output": 1,
         "scatter": 0.3,
         "index": 1000,
         "gather": 1,
@@ -61,6 +67,7 @@ GUESS: Mapping[str, Mapping[str, float]] = {
         "stream_words": 0.5,
         "line_buffer": 1,
         "window": 0.5,
+        "select_window": 1,
         "stream_control": 150,
         "stream_lanes": 0.5,
         "compare": 0.5,
@@ -85,6 +92,7 @@ GUESS: Mapping[str, Mapping[str, float]] = {
         "outputs": 1,
         "hold_inputs": 3,
         "window": 2,
+        "image": 1,
         "stream_control": 50,
         "pipeline_lanes": 1,
         "softmax_lanes": 1,
@@ -98,8 +106,8 @@ GUESS: Mapping[str, Mapping[str, float]] = {
 }
 # What HLS reports do not show: Vivado builds a shallow FIFO from registers, both words of it.
 SYNTHESIS_GUESS: Mapping[str, Mapping[str, float]] = {"lut": {}, "ff": {"fifo_register_bits": 2}}
-COMMON_RATIO = {"lut": 0.5, "ff": 0.8}
-HLS_RIDGE, SYNTHESIS_RIDGE = 0.45, 1.0
+COMMON_RATIO = {"lut": 0.53, "ff": 0.75}
+HLS_RIDGE, SYNTHESIS_RIDGE = 0.45, {"lut": 2.5, "ff": 1.0}
 FLOOR = 40.0
 
 
@@ -159,7 +167,7 @@ def fit(samples: Sequence[Sample]) -> Coefficients:
             else 0.0
             for s in built
         ]
-        synthesis[resource] = fit_prices(built, resource, start, SYNTHESIS_RIDGE, offset) if built else start
+        synthesis[resource] = fit_prices(built, resource, start, SYNTHESIS_RIDGE[resource], offset) if built else start
     return Coefficients(SCALARS, hls, synthesis, {})
 
 

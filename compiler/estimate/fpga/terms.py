@@ -52,6 +52,8 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
         lut["accumulate_shared"] = m.instances * accum
         lut["select_input"] = layer.n_in * inputs
         lut["outputs"] = layer.n_out * accum
+        if per_output > 1:
+            lut["select_output"] = layer.n_out * accum
         if per_output > 2:
             lut["scatter"] = m.instances * layer.n_out * accum
             lut["index"] = 1.0
@@ -70,6 +72,10 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
             kept["weights"] = weight_blocks_synthesised(layer.reuse_factor, width, c.scalar("rom_depth_synthesis"))
     if stream and layer.kind in ("conv", "depthwise"):
         _window(layer, lut, ff)
+    elif not stream and layer.kind != "dense":
+        # The whole image is an array of registers; every position selects its window from it.
+        lut["select_window"] = layer.n_in * layer.positions_out * inputs
+        ff["image"] = layer.positions_in * layer.channels_in * inputs
     if stream:
         lut["stream_words"] = layer.input_pack * inputs + layer.n_out * layer.result_precision.width
     return Ingredients(lut, ff, bram, kept, m.dsp)
@@ -101,8 +107,6 @@ def _elementwise(layer: LayerDescription, timing: Timing) -> Ingredients:
         lut["compare"] = lanes * min(inputs, results)
         if rounding:
             lut["round_saturate"] = lanes * inputs
-        if layer.kind == "leaky_relu":
-            dsp = float(lanes)
     elif layer.kind == "linear":
         lut["round_saturate" if rounding else "wires"] = lanes * results
     elif layer.kind in TABLE_KINDS:

@@ -37,16 +37,21 @@ class Clock:
     usable_ns: float
     add_ns: float
     multiply_ns: float
+    table_ns: float
+    chain_products: float
 
 
 def make_clock(design: DesignDescription, device: Device, coefficients: Coefficients) -> Clock:
     """Clock period less the tool's uncertainty (12.5 % in Vivado HLS, 27 % in Vitis HLS) and the family's delays."""
     vitis = "vitis" in design.tool.lower()
     uncertainty = coefficients.scalar("uncertainty_vitis" if vitis else "uncertainty_vivado")
+    grade = coefficients.scalar("slow_grade") if device.slow else 1.0
     return Clock(
         usable_ns=max(0.5, design.clock_ns * (1 - uncertainty)),
-        add_ns=coefficients.scalar(f"add_ns_{device.family}"),
-        multiply_ns=coefficients.scalar(f"multiply_ns_{device.family}"),
+        add_ns=grade * coefficients.scalar(f"add_ns_{device.family}"),
+        multiply_ns=grade * coefficients.scalar(f"multiply_ns_{device.family}"),
+        table_ns=grade * coefficients.scalar(f"table_ns_{device.family}"),
+        chain_products=coefficients.scalar("chain_products"),
     )
 
 
@@ -64,9 +69,11 @@ def tree_depth(layer: LayerDescription, multipliers: Multipliers, clock: Clock) 
     front = clock.multiply_ns if multipliers.dsp else min(1.0, extra) * clock.add_ns
     delay = front + levels * clock.add_ns
     depth = int(delay / clock.usable_ns)
+    if multipliers.unrolled and multipliers.nonzero > clock.chain_products:
+        # The tool gives up balancing so large an expression: a chain, two additions in a cycle, one value each.
+        depth = max(depth, int(inputs / 2))
+        return depth, 1.5
     in_slices = min(1.0, multipliers.dsp / max(1.0, multipliers.nonzero))
-    if depth == 0:
-        return (1, 1 - in_slices) if multipliers.dsp else (0, 0.0)
     registers = 0.0
     for cut in range(1, depth + 1):
         level = (cut * delay / (depth + 1) - front) / clock.add_ns
@@ -82,7 +89,7 @@ def _evaluation(layer: LayerDescription, multipliers: Multipliers, depth: int) -
     if not multipliers.shared:
         return depth, max(1, min(reuse, depth + 1))
     rounds = math.ceil(multipliers.demand / multipliers.instances)
-    latency = rounds - 1 + min(3, 1 + depth // 2)
+    latency = rounds - 1 + min(3, depth // 2)
     return latency, max(1, min(reuse, latency + 1))
 
 
@@ -106,7 +113,8 @@ def _matrix_timing(layer: LayerDescription, multipliers: Multipliers, clock: Clo
         return Timing(total, total, depth, registers=registers)
     positions = layer.positions_in
     if not multipliers.unrolled:
-        total = positions * (layer.reuse_factor + 4 + depth + seven // 2) + 1
+        # Window and line buffer are read and shifted before, the result is written after the reuse loop.
+        total = positions * (layer.reuse_factor + (9 if device.slow else 6)) + 1
     elif layer.reuse_factor == 1 or not multipliers.shared:
         total = positions * max(1, interval) + 3 + 2 * depth
     else:
@@ -116,16 +124,31 @@ def _matrix_timing(layer: LayerDescription, multipliers: Multipliers, clock: Clo
 
 
 def _softmax_timing(layer: LayerDescription, clock: Clock) -> Timing:
-    """Look-up, adder tree, inversion, product; the stable form adds a maximum tree in front."""
-    levels = math.ceil(math.log2(max(2, layer.input_pack if layer.io_type == "io_stream" else layer.n_in)))
-    trees = 1 if layer.implementation == "latency" else 2
-    delay = trees * levels * clock.add_ns + 2 * clock.multiply_ns
-    depth = 1 + max(1, int(delay / clock.usable_ns))
+    """Two table look-ups, adder tree, product; the stable form has a maximum tree in front."""
+    stream = layer.io_type == "io_stream"
+    lanes = layer.input_pack if stream else layer.n_in
+    levels = math.ceil(math.log2(max(2, lanes)))
+    stable = layer.implementation not in ("latency", "legacy")
+    delay = (2 if stable else 1) * levels * clock.add_ns + 2 * clock.multiply_ns + 2 * clock.table_ns
+    depth = max(1, int(delay / clock.usable_ns) + (1 if stable else -1))
     beats = max(1, layer.positions_in)
-    if layer.io_type == "io_stream":
-        total = depth + 2 if beats == 1 else beats * (depth + 2)
+    if stream:
+        total = beats * (depth + 2 + (min(layer.reuse_factor, lanes) if layer.reuse_factor > 1 else 0))
         return Timing(total, total, depth)
     return Timing(depth, 1, depth)
+
+
+def _scale_timing(layer: LayerDescription, clock: Clock) -> Timing:
+    """Batch normalization: every multiplier serves as many channels as the reuse factor lets it."""
+    stream = layer.io_type == "io_stream"
+    lanes = layer.input_pack if stream else layer.n_in
+    rounds = math.ceil(lanes / math.ceil(lanes / layer.reuse_factor))
+    depth = int((clock.multiply_ns + clock.add_ns) / clock.usable_ns)
+    beats = max(1, layer.positions_in) if stream else 1
+    if beats == 1:
+        return Timing(rounds - 1 + depth, rounds, depth)
+    total = beats * rounds + depth + 2
+    return Timing(total, total, depth)
 
 
 def layer_timing(layer: LayerDescription, multipliers: Multipliers | None, clock: Clock, device: Device) -> Timing:
@@ -134,12 +157,14 @@ def layer_timing(layer: LayerDescription, multipliers: Multipliers | None, clock
         return _matrix_timing(layer, multipliers, clock, device)
     if layer.kind == "softmax":
         return _softmax_timing(layer, clock)
+    if layer.kind == "normalize":
+        return _scale_timing(layer, clock)
     if layer.kind == "none":
         return Timing(0, 1, 0)
-    busy = int(2.2 * clock.add_ns / clock.usable_ns)
+    busy = int(1.2 * clock.add_ns / clock.usable_ns)
     if layer.kind in TABLE_KINDS:
-        busy = 1 + int(clock.multiply_ns / clock.usable_ns)
-    elif layer.kind in ("normalize", "leaky_relu"):
+        busy = 1 + int(clock.table_ns / clock.usable_ns)
+    elif layer.kind in ("leaky_relu", "product"):
         busy = int((clock.multiply_ns + clock.add_ns) / clock.usable_ns)
     if layer.io_type != "io_stream":
         if layer.kind in ("pool", "global_pool"):
@@ -152,6 +177,8 @@ def layer_timing(layer: LayerDescription, multipliers: Multipliers | None, clock
     if beats == 1:
         return Timing(busy, 1, busy)
     tail = {"pool": 4, "global_pool": 4, "pad": 3, "linear": 2}.get(layer.kind, 3)
+    if layer.kind == "pool" and 1.6 * clock.add_ns > clock.usable_ns:
+        beats *= 2  # comparing and updating the window does not fit into one cycle
     total = beats + tail + (0 if layer.kind in ("pool", "pad", "global_pool") else busy)
     return Timing(total, total, busy)
 
