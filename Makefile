@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := test
-.PHONY: typings-tree demo test fast check format bench bench-foundation bench-mcu tools clean
+.PHONY: typings-tree demo test fast check format bench bench-foundation bench-estimator bench-mcu tools clean
 
 $(READY): pyproject.toml .ci/set-up
 	@PYTHON="$(PYTHON)" bash .ci/set-up python $(VENV)
@@ -53,10 +53,13 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-foundation bench-mcu
+bench: bench-foundation bench-mcu bench-estimator
 
 bench-foundation: $(READY) tools
 	$(BIN)/python -m benchmarks.foundation
+
+bench-estimator: $(READY)
+	$(BIN)/python -m benchmarks.estimator
 
 bench-mcu: $(READY) tools
 	$(BIN)/python -m benchmarks.mcu

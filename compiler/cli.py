@@ -138,8 +138,13 @@ def inspect(model: ModelArgument, input_shape: ShapesOption = None, as_json: Jso
 
 @app.command()
 def estimate(
-    model: ModelArgument,
-    board: BoardOption,
+    model: Annotated[
+        Path | None, typer.Argument(help="ONNX file, as the exporter wrote it.", show_default=False)
+    ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option("--board", "-b", help="Name of a board ('boardfit boards') or a board file.", show_default=False),
+    ] = None,
     calibration: CalibrationOption = None,
     input_shape: ShapesOption = None,
     calibration_method: MethodOption = CalibrationMethod.MIN_MAX,
@@ -151,9 +156,37 @@ def estimate(
     strategy: StrategyOption = None,
     softmax: SoftmaxOption = SoftmaxMode.KEEP,
     clock_ns: ClockOption = None,
+    from_table: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-table",
+            metavar="DESIGNS.CSV",
+            help="FPGA: predict every design of a table of hls4ml reports in place of a model.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="With --from-table: file to write.", show_default="estimator.json"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Estimate what a model costs on a board, per layer and against its budget; nothing is written."""
+    """Estimate what a model costs on a board, per layer and against its budget; nothing is written.
+
+    With --from-table, predict the designs of a table and write one row per figure.
+    """
+    if from_table is not None:
+        if model is not None or board is not None:
+            raise UsageError("--from-table takes neither a model nor a board")
+        _estimate_table(from_table, output or Path("estimator.json"), as_json)
+        return
+    if model is None or board is None:
+        raise UsageError(
+            "estimate needs a model and --board",
+            hint="boardfit estimate MODEL.onnx --board BOARD, or boardfit estimate --from-table DESIGNS.CSV",
+        )
+    if output is not None:
+        raise UsageError("--output goes with --from-table", hint="to write a design: boardfit compile")
     from . import api
     from .tables import estimate_tables
 
@@ -234,6 +267,18 @@ def verify(
         _print_tables(verification_tables(found))
     if not found.equal:
         raise typer.Exit(NOT_EQUAL)
+
+
+def _estimate_table(table: Path, output: Path, as_json: bool) -> None:
+    from .estimate.fpga.table import predict_table, rows_as_json, summary, write_table
+
+    result = predict_table(table)
+    write_table(result, output)
+    if as_json:
+        typer.echo(rows_as_json(result), nl=False)
+        return
+    _print_tables(summary(result))
+    typer.echo(f"{result.designs} designs predicted, {len(result.rows)} rows written to {output}")
 
 
 def _shapes(given: list[str] | None) -> dict[str, tuple[int, ...]]:

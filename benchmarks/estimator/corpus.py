@@ -69,7 +69,7 @@ def design_samples(rows: list[dict[str, str]], coefficients: Coefficients, skipp
             continue
         design = read_design(row, reports.get((row["repo"], row["paired_csynth_id"])))
         if isinstance(design, Unreadable):
-            skipped[design.reason.split("'")[0].strip()] += 1
+            skipped[design.summary] += 1
             continue
         yield Sample(
             "design",
@@ -98,7 +98,7 @@ def layer_samples(
         if isinstance(layer, LayerDescription) and layer.kind in RECURRENT_KINDS:
             layer = Unreadable("recurrent layer")
         if isinstance(layer, Unreadable):
-            skipped[layer.reason.split("'")[0].strip()] += 1
+            skipped[layer.summary] += 1
             continue
         clock = float(row["clock_target_ns"] or 5.0)
         design = DesignDescription(row["layer"], (layer,), row["part"], clock, layer.io_type, row["tool"])

@@ -58,10 +58,10 @@ def test_a_described_row_is_predicted() -> None:
     [
         ((), "no layers listed"),
         (({"kind": "relu", "n_in": 4},), "no dense or convolution layer listed"),
-        (({k: v for k, v in DENSE.items() if k != "reuse_factor"},), "reuse factor of not stated"),
-        (({k: v for k, v in DENSE.items() if k != "weight_precision"},), "weight precision of not stated"),
-        (({k: v for k, v in DENSE.items() if k != "n_out"},), "sizes of (dense) not stated"),
-        ((DENSE, {"kind": "attention_block", "layer": "a"}), "layer kind has no model"),
+        (({k: v for k, v in DENSE.items() if k != "reuse_factor"},), "reuse factor not stated"),
+        (({k: v for k, v in DENSE.items() if k != "weight_precision"},), "weight precision not stated"),
+        (({k: v for k, v in DENSE.items() if k != "n_out"},), "sizes not stated"),
+        ((DENSE, {"kind": "attention_block", "layer": "a"}), "no model for the kind of a layer"),
     ],
 )
 def test_a_row_that_says_too_little_is_skipped_with_the_reason(

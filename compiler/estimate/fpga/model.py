@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from .coefficients import Coefficients, load_coefficients
 from .description import MATRIX_KINDS, DesignDescription, LayerDescription
 from .device import Device, find_device
 from .estimate_types import Figure, FpgaEstimate, LayerEstimate, Stage
+from .intervals import interval_of
 from .multipliers import Multipliers, count_multipliers
 from .terms import Ingredients, connection_ingredients, layer_ingredients
 from .timing import Clock, Timing, design_timing, layer_timing, make_clock
@@ -121,33 +121,34 @@ def synthesis_figures(analysis: Analysis, coefficients: Coefficients) -> RawFigu
     )
 
 
-def spread_class(analysis: Analysis) -> str:
-    """`resource` when a weight memory is read over several cycles, else `latency`: their errors differ."""
-    return "resource" if any(m is not None and not m.unrolled for m in analysis.multipliers) else "latency"
+def spread_key(analysis: Analysis, stage: str, name: str) -> str:
+    """Key of a figure's interval factors.
+
+    DSP counts of weight memories are nearly certain, those of constants are not: two classes. Cycles are the same
+    before and after synthesis.
+    """
+    stage = "hls" if name in ("latency", "ii") else stage
+    if name != "dsp":
+        return f"{stage}.{name}"
+    shared = any(m is not None and not m.unrolled for m in analysis.multipliers)
+    return f"{stage}.dsp.{'memory' if shared else 'constants'}"
 
 
-def _figure(value: float, key: str, coefficients: Coefficients) -> Figure:
-    """The figure with its 80 % interval; a count is an integer, the interval is rounded outwards."""
-    low, high = coefficients.spread.get(key, (1.0, 1.0))
-    return Figure(
-        float(round(value)),
-        float(max(0, math.floor((value + 0.5) * low - 0.5 + 0.001))),
-        float(max(0, math.ceil((value + 0.5) * high - 0.5 - 0.001))),
-    )
+def _figure(value: float, analysis: Analysis, stage: str, name: str, coefficients: Coefficients) -> Figure:
+    return interval_of(value, coefficients.spread[spread_key(analysis, stage, name)])
 
 
-def _stage(figures: RawFigures, stage: str, kind: str, coefficients: Coefficients) -> Stage:
+def _stage(figures: RawFigures, stage: str, analysis: Analysis, coefficients: Coefficients) -> Stage:
     return Stage(
-        lut=_figure(figures.lut, f"{stage}.lut.{kind}", coefficients),
-        ff=_figure(figures.ff, f"{stage}.ff.{kind}", coefficients),
-        bram18=_figure(figures.bram18, f"{stage}.bram18.{kind}", coefficients),
-        dsp=_figure(figures.dsp, f"{stage}.dsp.{kind}", coefficients),
+        lut=_figure(figures.lut, analysis, stage, "lut", coefficients),
+        ff=_figure(figures.ff, analysis, stage, "ff", coefficients),
+        bram18=_figure(figures.bram18, analysis, stage, "bram18", coefficients),
+        dsp=_figure(figures.dsp, analysis, stage, "dsp", coefficients),
         uram=Figure(0.0, 0.0, 0.0),
     )
 
 
 def _layer_estimates(analysis: Analysis, coefficients: Coefficients) -> tuple[LayerEstimate, ...]:
-    kind = spread_class(analysis)
     estimates: list[LayerEstimate] = []
     total_dsp = sum(part.dsp for part in analysis.ingredients)
     available = _synthesised_dsp(total_dsp, analysis.device)
@@ -176,10 +177,10 @@ def _layer_estimates(analysis: Analysis, coefficients: Coefficients) -> tuple[La
             LayerEstimate(
                 name=layer.name,
                 kind=layer.kind,
-                hls=_stage(hls, "hls", kind, coefficients),
-                synthesis=_stage(built, "synthesis", kind, coefficients),
-                latency=_figure(timing.latency, f"hls.latency.{kind}", coefficients),
-                interval=_figure(timing.interval, f"hls.ii.{kind}", coefficients),
+                hls=_stage(hls, "hls", analysis, coefficients),
+                synthesis=_stage(built, "synthesis", analysis, coefficients),
+                latency=_figure(timing.latency, analysis, "hls", "latency", coefficients),
+                interval=_figure(timing.interval, analysis, "hls", "ii", coefficients),
                 terms=terms,
             )
         )
@@ -198,7 +199,6 @@ def estimate(design: DesignDescription, coefficients: Coefficients | None = None
     """
     chosen = coefficients or load_coefficients()
     analysis = Analysis(design, chosen)
-    kind = spread_class(analysis)
     notes: list[str] = []
     demanded = sum(part.dsp for part in analysis.ingredients)
     if analysis.device.dsp is None:
@@ -210,10 +210,10 @@ def estimate(design: DesignDescription, coefficients: Coefficients | None = None
         )
     return FpgaEstimate(
         layers=_layer_estimates(analysis, chosen),
-        hls=_stage(hls_figures(analysis, chosen), "hls", kind, chosen),
-        synthesis=_stage(synthesis_figures(analysis, chosen), "synthesis", kind, chosen),
-        latency=_figure(analysis.latency, f"hls.latency.{kind}", chosen),
-        interval=_figure(analysis.interval, f"hls.ii.{kind}", chosen),
+        hls=_stage(hls_figures(analysis, chosen), "hls", analysis, chosen),
+        synthesis=_stage(synthesis_figures(analysis, chosen), "synthesis", analysis, chosen),
+        latency=_figure(analysis.latency, analysis, "hls", "latency", chosen),
+        interval=_figure(analysis.interval, analysis, "hls", "ii", chosen),
         assumed=tuple(sorted({f"{layer.name}: {what}" for layer in design.layers for what in layer.assumed})),
         notes=tuple(notes),
     )

@@ -76,7 +76,7 @@ class Unreadable:
     @property
     def summary(self) -> str:
         """The reason without the layer's name, so that equal reasons can be counted."""
-        return re.sub(r" ?'[^']*'", "", self.reason)
+        return re.sub(r" \([^()]*'[^']*'[^()]*\)", "", self.reason)
 
 
 def number(row: Row, key: str) -> int | None:
@@ -166,7 +166,7 @@ def read_layer(row: Row, *, io_type: str, default_reuse: int | None = None) -> L
     kind = canonical_kind(kind_name)
     name = text(row, "layer") or kind_name
     if kind is None:
-        return Unreadable(f"layer kind '{kind_name}' has no model")
+        return Unreadable(f"no model for the kind of a layer (kind '{kind_name}')")
     assumed: list[str] = []
     default = parse_precision(text(row, "default_precision"))
 
@@ -188,7 +188,7 @@ def read_layer(row: Row, *, io_type: str, default_reuse: int | None = None) -> L
             found = Precision(weight_bits, 1)
         if found is None:
             if kind != "normalize":
-                return Unreadable(f"weight precision of '{name}' not stated")
+                return Unreadable(f"weight precision not stated (layer '{name}')")
             assumed.append("weight_precision")
         weight_precision = found or weight_precision
     has_accumulator = kind in MATRIX_KINDS or kind in RECURRENT_KINDS
@@ -200,9 +200,9 @@ def read_layer(row: Row, *, io_type: str, default_reuse: int | None = None) -> L
     geometry = _geometry(row, kind, number(row, "n_in") or 0, pack_in if stream else 1)
     n_in, n_out, products = _sizes(row, kind, geometry)
     if (kind in MATRIX_KINDS and not products) or (kind in MATRIX_KINDS | RECURRENT_KINDS and (not n_in or not n_out)):
-        return Unreadable(f"sizes of '{name}' ({kind_name}) not stated")
+        return Unreadable(f"sizes not stated (layer '{name}')")
     if kind in ("pool", "pad", "global_pool") and number(row, "in_width") is None:
-        return Unreadable(f"sizes of '{name}' ({kind_name}) not stated")
+        return Unreadable(f"sizes not stated (layer '{name}')")
     positions_out = geometry.get("height_out", 1) * geometry.get("width_out", 1)
     if not has_accumulator:
         if not n_in:
@@ -219,7 +219,7 @@ def read_layer(row: Row, *, io_type: str, default_reuse: int | None = None) -> L
         reuse = default_reuse
     if reuse is None:
         if has_accumulator:
-            return Unreadable(f"reuse factor of '{name}' not stated")
+            return Unreadable(f"reuse factor not stated (layer '{name}')")
         reuse = 1
     if kind in ("dense", "conv", "pointwise") and strategy != "latency":
         reuse = nearest_reuse_factor(n_in, n_out, reuse)
@@ -252,5 +252,12 @@ def read_layer(row: Row, *, io_type: str, default_reuse: int | None = None) -> L
         n_zeros=number(row, "n_zeros"),
         partitions=number(row, "n_partitions"),
         assumed=tuple(assumed),
-        **geometry,
+        height_in=geometry.get("height_in", 1),
+        width_in=geometry["width_in"],
+        channels_in=geometry["channels_in"],
+        height_out=geometry.get("height_out", 1),
+        width_out=geometry["width_out"],
+        kernel_height=geometry.get("kernel_height", 1),
+        kernel_width=geometry.get("kernel_width", 1),
+        stride=geometry.get("stride", 1),
     )

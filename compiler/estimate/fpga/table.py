@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
 
 from ...errors import BoardfitError
 from .coefficients import Coefficients
@@ -15,6 +17,9 @@ from .designs import read_design
 from .estimate_types import Figure, FpgaEstimate
 from .model import estimate
 from .rows import Unreadable
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 REQUIRED_COLUMNS = ("layers_json", "part", "clock_target_ns", "io_type", "strategy")
 # Estimator's name of a figure -> the table's column.
@@ -158,3 +163,24 @@ def write_table(result: TableResult, path: Path) -> None:
         path.write_text(rows_as_json(result), encoding="utf-8")
     except OSError as error:
         raise BoardfitError(f"cannot be written: {error.strerror}", file=str(path)) from error
+
+
+def summary(result: TableResult) -> list[Table | str]:
+    """What to print: errors and coverage by figure where the table tells the real ones, and the rows skipped."""
+    from rich.table import Table
+
+    table = Table(title="predicted against the table", title_justify="left")
+    for column in ("stage", "figure", "rows", "median error", "exact", "in 80 % interval"):
+        table.add_column(column, justify="left" if column in ("stage", "figure") else "right")
+    groups: dict[tuple[str, str], list[tuple[TableRow, float]]] = {}
+    for row in result.rows:
+        if row.actual is not None:
+            stage = "HLS report" if row.source.endswith("/csynth") else "synthesis"
+            groups.setdefault((stage, row.resource), []).append((row, row.actual))
+    for (stage, figure), pairs in sorted(groups.items()):
+        errors = [abs(row.predicted - actual) / max(actual, 1.0) for row, actual in pairs]
+        exact = sum(row.predicted == actual for row, actual in pairs) / len(pairs)
+        inside = sum(row.low <= actual <= row.high for row, actual in pairs) / len(pairs)
+        table.add_row(stage, figure, str(len(pairs)), f"{median(errors):.1%}", f"{exact:.0%}", f"{inside:.0%}")
+    lines = [f"skipped {count} rows: {reason}" for reason, count in result.skipped.items()]
+    return [table, *lines] if groups else list(lines)

@@ -195,7 +195,7 @@ def connection_ingredients(design: DesignDescription, coefficients: Coefficients
         bits = float(sum(layer.n_out * layer.result_precision.width for layer in layers[:-1] if not layer.inner))
         first = layers[0].n_in * layers[0].input_precision.width
         return Ingredients({}, {"layer_registers": bits + first}, {}, {}, 0.0)
-    packed = stream and "vitis" in design.tool.lower()
+    packed = stream and "vivado" not in design.tool.lower()
     count = shallow_bits = deep_bits = blocks = kept = 0.0
     for layer in layers[:-1]:
         if layer.inner:

@@ -20,7 +20,7 @@ class Timing:
     """Cycles from first input to last output, cycles between inputs, pipeline depth of one evaluation.
 
     `rewind`: the layer is one pipelined loop that restarts without a gap (Resource), so its interval holds under
-    DATAFLOW; other functions take one cycle more there. `registers`: values held in flip-flops per product (tree_depth).
+    DATAFLOW; other functions take one cycle more there. `registers`: values in flip-flops per product (tree_depth).
     """
 
     latency: int
@@ -39,11 +39,12 @@ class Clock:
     multiply_ns: float
     table_ns: float
     chain_products: float
+    vitis: bool
 
 
 def make_clock(design: DesignDescription, device: Device, coefficients: Coefficients) -> Clock:
     """Clock period less the tool's uncertainty (12.5 % in Vivado HLS, 27 % in Vitis HLS) and the family's delays."""
-    vitis = "vitis" in design.tool.lower()
+    vitis = "vivado" not in design.tool.lower()  # Vitis HLS is the default of today's hls4ml
     uncertainty = coefficients.scalar("uncertainty_vitis" if vitis else "uncertainty_vivado")
     grade = coefficients.scalar("slow_grade") if device.slow else 1.0
     return Clock(
@@ -52,6 +53,7 @@ def make_clock(design: DesignDescription, device: Device, coefficients: Coeffici
         multiply_ns=grade * coefficients.scalar(f"multiply_ns_{device.family}"),
         table_ns=grade * coefficients.scalar(f"table_ns_{device.family}"),
         chain_products=coefficients.scalar("chain_products"),
+        vitis=vitis,
     )
 
 
@@ -87,7 +89,8 @@ def _evaluation(layer: LayerDescription, multipliers: Multipliers, depth: int) -
     if not multipliers.unrolled:
         return reuse + 2, reuse
     if not multipliers.shared:
-        return depth, max(1, min(reuse, depth + 1))
+        latency = depth + (1 if reuse > 2 else 0)
+        return latency, max(1, min(reuse, latency + 1))
     rounds = math.ceil(multipliers.demand / multipliers.instances)
     latency = rounds - 1 + min(3, depth // 2)
     return latency, max(1, min(reuse, latency + 1))
@@ -104,7 +107,9 @@ def _matrix_timing(layer: LayerDescription, multipliers: Multipliers, clock: Clo
         total = (reads if reads > 1 else 0) + latency + 1 + (2 if reads > 1 else 0)
         if not multipliers.unrolled:
             total += seven
-        return Timing(total, total, depth, registers=registers)
+        # Vivado HLS pipelines a process whose only loop is gone; Vitis HLS starts it anew for every word.
+        pipelined = reads == 1 and layer.reuse_factor == 1 and not clock.vitis
+        return Timing(total, 1 if pipelined else total + 1, depth, rewind=True, registers=registers)
     if layer.io_type != "io_stream":
         # One loop over partitions of the output positions, pipelined with the reuse factor as interval.
         steps = layer.partitions if layer.partitions and layer.partitions > 1 else layer.positions_out
@@ -163,7 +168,8 @@ def layer_timing(layer: LayerDescription, multipliers: Multipliers | None, clock
         return Timing(0, 1, 0)
     busy = int(1.2 * clock.add_ns / clock.usable_ns)
     if layer.kind in TABLE_KINDS:
-        busy = 1 + int(clock.table_ns / clock.usable_ns)
+        busy = 1 + int(clock.table_ns / clock.usable_ns) + (1 if clock.vitis else 0)
+        busy += 1 if clock.vitis and layer.io_type == "io_stream" else 0
     elif layer.kind in ("leaky_relu", "product"):
         busy = int((clock.multiply_ns + clock.add_ns) / clock.usable_ns)
     if layer.io_type != "io_stream":
@@ -175,7 +181,7 @@ def layer_timing(layer: LayerDescription, multipliers: Multipliers | None, clock
         return Timing(busy, 1, busy)
     beats = layer.positions_out if layer.kind in ("pad", "resize") else layer.positions_in
     if beats == 1:
-        return Timing(busy, 1, busy)
+        return Timing(busy, busy + 1 if clock.vitis and busy else 1, busy, rewind=True)
     tail = {"pool": 4, "global_pool": 4, "pad": 3, "linear": 2}.get(layer.kind, 3)
     if layer.kind == "pool" and 1.6 * clock.add_ns > clock.usable_ns:
         beats *= 2  # comparing and updating the window does not fit into one cycle
@@ -194,15 +200,15 @@ def design_timing(design: DesignDescription, timings: tuple[Timing, ...]) -> tup
         return 0, 1
     if design.io_type == "io_stream":
         slowest = max(t.latency for _, t in active)
-        fill = sum(t.latency / layer.positions_in for layer, t in active) - slowest / max(
+        fill = sum(max(1, t.latency) / layer.positions_in for layer, t in active) - slowest / max(
             layer.positions_in for layer, t in active if t.latency == slowest
         )
         latency = slowest + int(max(0.0, fill))
-        return latency, max(t.interval + (0 if t.interval == 1 else 1) for _, t in active)
+        return latency, max(t.interval + (0 if t.rewind or t.interval == 1 else 1) for _, t in active)
     dataflow = any(layer.strategy in ("resource", "compressed") for layer, _ in active)
     total = sum(t.latency for _, t in active)
     if dataflow:
         overhead = max(0, len(active) - 1)
         interval = max(t.interval if t.rewind or t.latency == 0 else t.latency + 1 for _, t in active)
         return total + overhead, max(1, interval)
-    return total + round(0.6 * len(active)), max(t.interval for _, t in active)
+    return total + int(0.75 * (len(active) - 1)), max(t.interval for _, t in active)
