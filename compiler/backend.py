@@ -38,6 +38,10 @@ class Backend(Protocol):
         """Ways to execute an output folder, best first, such as ('qemu', 'host') or ('csim',)."""
         ...
 
+    def refuse_op(self, op: str) -> str | None:
+        """Why no node of an IR op can be done, whatever its attributes and shapes, or None if some can."""
+        ...
+
     def refuse(self, node: Node, graph: Graph) -> str | None:
         """Why this backend cannot do a node, or None if it can.
 

@@ -1,4 +1,4 @@
-"""The command line: `boardfit boards | inspect | estimate | compile | verify`.
+"""The command line: `boardfit boards | operators | inspect | estimate | compile | verify`.
 
 Everything heavy is imported inside the commands, so that `boardfit --help` answers at once. A BoardfitError and
 a usage error end with their text on stderr and exit code 2; a failed verification ends with exit code 1.
@@ -121,6 +121,23 @@ def boards(as_json: JsonOption = False) -> None:
         _print_json([board_facts(board) for board in shipped_boards()])
     else:
         _console().print(boards_table(shipped_boards()))
+
+
+@app.command()
+def operators(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/operators.md.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the ONNX operators and which backend can do them."""
+    from .support import support_cells, support_page, support_table
+    from .tables import table
+
+    if markdown:
+        typer.echo(support_page(), nl=False)
+    elif as_json:
+        _print_json(support_table())
+    else:
+        _console().print(table("", *support_cells(support_table())))
 
 
 @app.command()

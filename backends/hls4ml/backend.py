@@ -25,7 +25,7 @@ from .host import host_softmax_files
 from .layer import HlsLayer, plain_shape
 from .layers import LayerList, make_layers
 from .project import STRATEGY_NAMES, VERSION, Port, Project, Settings, write_project
-from .refuse import refuse
+from .refuse import refuse, refuse_op
 from .render import render
 from .testbench import reference_files, testbench
 
@@ -43,6 +43,10 @@ class Hls4mlBackend:
 
     name = "hls4ml"
     runners = ("csim",)
+
+    def refuse_op(self, op: str) -> str | None:
+        """Why hls4ml cannot do an op at all."""
+        return refuse_op(op)
 
     def refuse(self, node: Node, graph: Graph) -> str | None:
         """Why hls4ml cannot do a node, whichever way tensors travel."""

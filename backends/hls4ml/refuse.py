@@ -10,6 +10,7 @@ from boardfit.compress.fixed import is_function
 from boardfit.compress.fixed_form import quantizer_type
 from boardfit.errors import ModelError
 from boardfit.ir import Graph, Node
+from boardfit.ops import OPS
 from boardfit.ops.average_pool2d import AveragePool2DAttrs
 from boardfit.ops.pad import PadAttrs
 from boardfit.ops.pooling import PoolAttrs
@@ -18,12 +19,18 @@ from boardfit.ops.resize import ResizeAttrs, integer_factors
 from boardfit.ops.softmax import SoftmaxAttrs
 from boardfit.ops.spec import attrs_as
 from boardfit.ops.transpose import TransposeAttrs
+from boardfit.ops.unary import infer_unary
 
 from .layer import plain_shape
 
 Reason = str | None
 Check = Callable[[Node, Graph, bool], Reason]
 """(node, graph, whether tensors are streamed) -> why not."""
+
+
+def refuse_op(op: str) -> Reason:
+    """Why no node of an IR op can be done, or None: there is a layer, or it is a function of one value."""
+    return None if op in CHECKS or OPS[op].infer is infer_unary else f"hls4ml has no {op} layer"
 
 
 def refuse(node: Node, graph: Graph, streams: bool | None = None) -> Reason:
@@ -36,7 +43,7 @@ def refuse(node: Node, graph: Graph, streams: bool | None = None) -> Reason:
     """
     check = CHECKS.get(node.op)
     if check is None:
-        return None if is_function(node) else f"hls4ml has no {node.op} layer"
+        return None if is_function(node) else refuse_op(node.op) or f"{node.op} of several values is not supported"
     if streams is not None:
         return check(node, graph, streams)
     reason = check(node, graph, True)

@@ -43,13 +43,18 @@ class McuBackend:
     name: str = "mcu"
     runners: tuple[str, ...] = RUNNERS
 
+    def refuse_op(self, op: str) -> str | None:
+        """Why no kernel and no table can do an op."""
+        # functions of one number become a table of all 256 values
+        has_code = variants_of(op) or OPS[op].infer is infer_unary
+        return None if has_code else f"there is no microcontroller code for {op}"
+
     def refuse(self, node: Node, graph: Graph) -> str | None:
         """Why no kernel can do a node; a float graph is judged by what quantization makes of it."""
         if any(isinstance(graph.types[name].element, FixedPoint) for name in (*node.inputs, *node.outputs) if name):
             return "fixed-point types are for FPGAs"
         if not variants_of(node.op):
-            # functions of one number become a table of all 256 values
-            return None if OPS[node.op].infer is infer_unary else f"there is no microcontroller code for {node.op}"
+            return self.refuse_op(node.op)
         if not isinstance(graph.types[node.outputs[0]].element, Affine):
             return None
         reasons = [kernel.reason_against(Site(node, graph, frozenset())) for kernel in variants_of(node.op)]

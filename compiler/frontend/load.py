@@ -104,7 +104,7 @@ def _import_node(context: ImportContext, node: OnnxNode, old_batch: int | None) 
         raise context.error(
             node,
             f"the operator {node.op_type}{where} is not supported",
-            hint="`boardfit inspect` lists what is; replace the operator before exporting, or open an issue",
+            hint="'boardfit operators' lists what is; replace the operator before exporting, or open an issue",
         )
     context.old_batch = old_batch
     importer(context, node)
