@@ -12,8 +12,8 @@ PAGE_HEAD = """# Supported operators
 
 Written by `boardfit operators --markdown`; a test compares this page with what the code says. *Becomes* names the
 operators of the IR, besides transpositions and reshapes. *yes* means that there is an implementation; attributes and
-shapes can still be outside of what it takes, which `boardfit inspect model.onnx` tells node by node. *mostly* names what
-is missing for some uses of the operator.
+shapes can still be outside of what it takes, which `boardfit inspect model.onnx` tells node by node. *mostly* names
+what is missing for some uses of the operator.
 """
 
 

@@ -93,7 +93,7 @@ def test_scales_of_several_inputs() -> None:
 @pytest.mark.parametrize("scale", [0.0, -1.0, np.nan])
 def test_wrong_scales(scale: float) -> None:
     arrays = {"x": X.astype(np.int8), "scale": np.float32(scale), "zero_point": np.int8(0)}
-    with pytest.raises(DataError, match="'scale' is .*, not a positive number"):
+    with pytest.raises(DataError, match=r"'scale' is .*, not a positive number"):
         check_samples(arrays, IMAGE, "f")
 
 

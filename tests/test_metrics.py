@@ -23,8 +23,8 @@ def test_agreement() -> None:
 
 def test_errors() -> None:
     reference = np.array([3.0, -4.0])
-    assert max_abs_error(reference + [0.0, 0.5], reference) == 0.5
-    assert snr_db(reference + [0.0, 0.5], reference) == pytest.approx(20.0)
+    assert max_abs_error(reference + np.array([0.0, 0.5]), reference) == 0.5
+    assert snr_db(reference + np.array([0.0, 0.5]), reference) == pytest.approx(20.0)
     assert snr_db(reference, reference) == math.inf
     assert snr_db(reference, np.zeros(2)) == -math.inf
     assert max_abs_error(np.array([-128], np.int8), np.array([127], np.int8)) == 255.0

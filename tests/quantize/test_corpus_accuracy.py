@@ -143,7 +143,8 @@ def test_weights_that_come_quantized_keep_their_integers() -> None:
 
     model = onnx.load(corpus.model_path("kws01"))
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    arrays |= {n.output[0]: numpy_helper.to_array(n.attribute[0].t) for n in model.graph.node if n.op_type == "Constant"}
+    constants = [node for node in model.graph.node if node.op_type == "Constant"]
+    arrays |= {node.output[0]: numpy_helper.to_array(node.attribute[0].t) for node in constants}
     brought = [arrays[n.input[0]] for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in arrays]
     graph = integer_graph("kws01")
     used = [constant.values for name, constant in graph.constants.items() if graph.types[name].rank in (2, 4)]
