@@ -115,6 +115,8 @@ CASES: dict[str, tuple[str, list[Graph]]] = {
     "mve-linear": ("m55", LINEAR_CASES),
     "mve-depthwise": ("m55", DEPTHWISE_CASES),
     "mve-elementwise": ("m55", ELEMENTWISE_CASES),
+    "thumb-convolution": ("m0", [graph for graph in LINEAR_CASES if graph.nodes[0].op == "Conv2D"]),
+    "thumb-depthwise": ("m0", DEPTHWISE_CASES),
 }
 
 

@@ -17,6 +17,7 @@ from . import (
     pooling,
     reductions,
     reshape,
+    thumb,
     transposed,
     unary,
 )
@@ -37,6 +38,7 @@ KERNELS: tuple[Kernel, ...] = (
     *mve_linear.KERNELS,
     *mve_depthwise.KERNELS,
     *mve_elementwise.KERNELS,
+    *thumb.KERNELS,
 )
 """Every variant; of equal predicted cost the first one wins."""
 
