@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 
 import numpy as np
@@ -15,7 +16,7 @@ from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpa
 from boardfit.backends.mcu.plan import Layer, Plan, place
 from boardfit.interp import run
 from boardfit.ir import Graph
-from boardfit.ops.activation import NONE, RELU
+from boardfit.ops.activation import NONE, RELU, Activation
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.dense import DenseAttrs
 
@@ -27,21 +28,30 @@ SAME = (1, 1, 1, 1)
 
 
 def convolution(
-    size: tuple[int, int, int], kernel: tuple[int, int], out: int, attrs: Conv2DAttrs, seed: int = 0, zero: int = -11
+    size: tuple[int, int, int],
+    kernel: tuple[int, int],
+    out: int,
+    attrs: Conv2DAttrs,
+    seed: int = 0,
+    zero: int = -11,
+    reach: int = 3000,
 ) -> Graph:
     build = Builder(f"convolution {seed}", seed)
     x = build.input((1, *size), s8(0.05, zero))
     depth = kernel[0] * kernel[1] * size[2] // attrs.groups
     weights = build.weights((out, *kernel, size[2] // attrs.groups), scale=0.05 / depth**0.5)
-    return build.finish(build.node("Conv2D", [x, weights, build.bias(out)], attrs, s8(0.1, -128 if seed % 2 else 5)))
+    return build.finish(
+        build.node("Conv2D", [x, weights, build.bias(out, reach)], attrs, s8(0.1, -128 if seed % 2 else 5))
+    )
 
 
-def dense(inputs: int, out: int, rows: int = 1, seed: int = 0) -> Graph:
+def dense(inputs: int, out: int, rows: int = 1, seed: int = 0, reach: int = 3000, high: float = math.inf) -> Graph:
     build = Builder(f"dense {seed}", seed)
     x = build.input((rows, inputs), s8(0.05, 7))
     weights = build.weights((out, inputs), scale=0.05 / inputs**0.5)
-    activation = RELU if seed % 2 else NONE
-    return build.finish(build.node("Dense", [x, weights, build.bias(out)], DenseAttrs(activation), s8(0.1, -128)))
+    activation = Activation(-1.3, high) if high < math.inf else RELU if seed % 2 else NONE
+    result = s8(0.1 * reach / 3000 / (1 if reach == 3000 else 20), -128 if high == math.inf else 9)
+    return build.finish(build.node("Dense", [x, weights, build.bias(out, reach)], DenseAttrs(activation), result))
 
 
 CASES: dict[str, list[Graph]] = {
@@ -53,6 +63,9 @@ CASES: dict[str, list[Graph]] = {
         convolution((7, 8, 4), (5, 3), 4, Conv2DAttrs((1, 2), (2, 0, 2, 1)), 5),
         convolution((7, 11, 4), (2, 3), 4, Conv2DAttrs((3, 1)), 6),  # rows that no window covers
         convolution((4, 4, 4), (4, 4), 2, Conv2DAttrs(), 7),
+        convolution((6, 6, 12), (3, 3), 4, Conv2DAttrs(pads=SAME), 19, reach=30_000_000),  # sums beyond 23 bits
+        convolution((5, 4, 8), (1, 1), 4, Conv2DAttrs(activation=Activation(-0.7, 3.1)), 20),
+        convolution((5, 4, 8), (2, 1), 4, Conv2DAttrs(activation=Activation(0.0, 6.0)), 22, reach=30_000_000),
     ],
     "conv2d/dsp_windows": [
         convolution((9, 9, 3), (3, 3), 8, Conv2DAttrs((2, 2), (0, 0, 1, 1)), 8),
@@ -69,7 +82,15 @@ CASES: dict[str, list[Graph]] = {
         convolution((30, 40, 2), (3, 3), 2, Conv2DAttrs(pads=(2, 2, 2, 2), groups=2), 17),
         convolution((1, 9, 4), (3, 3), 4, Conv2DAttrs(pads=SAME, groups=4), 18),
     ],
-    "dense/dsp": [dense(64, 12), dense(77, 10, seed=1), dense(8, 3, rows=3, seed=2), dense(24, 4, rows=2, seed=3)],
+    "dense/dsp": [
+        dense(64, 12),
+        dense(77, 10, seed=1),
+        dense(8, 3, rows=3, seed=2),
+        dense(24, 4, rows=2, seed=3),
+        dense(64, 9, seed=4, reach=30_000_000),
+        dense(40, 8, seed=5, high=2.2),
+        dense(16, 8, seed=6, reach=30_000_000, high=2.2),
+    ],
 }
 
 

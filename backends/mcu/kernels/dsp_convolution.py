@@ -12,12 +12,28 @@ import numpy as np
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.plan.overlap import safe_distance
 
-from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
+from ..kernel import (
+    Call,
+    Const,
+    Function,
+    FunctionPointer,
+    Input,
+    Kernel,
+    Lowered,
+    Output,
+    Record,
+    Scratch,
+    Site,
+    Table,
+    Value,
+)
 from ..storage import S8
 from .common import affine_refusal, initialisers, linear_parameters, linear_refusal
 from .dsp_layout import (
     LinearLayer,
     addend,
+    clamp,
+    clamps,
     high_word_shift,
     multiply_stream,
     refuse_pairs,
@@ -26,31 +42,23 @@ from .dsp_layout import (
 
 NEEDS = frozenset({"dsp"})
 UNROLL = 8
-STEP_BYTES = 48
 PAIRED_SHIFT = 8
 PIXELS = 4
 
 SUPPORT = Function("dsp_support", "dsp/support.c.j2", code_bytes=0, stack_bytes=0)
-MULTIPLY = Function(
-    "multiply_columns",
-    "dsp/multiply.c.j2",
-    {"unroll": UNROLL},
-    (SUPPORT,),
-    code_bytes=644,
-    stack_bytes=84,
-)
+FRAME = Function("multiply_frame", "dsp/multiply_frame.c.j2", code_bytes=0, stack_bytes=0)
 WIDEN = Function("widen_columns", "dsp/widen.c.j2", {}, (SUPPORT,), code_bytes=76, stack_bytes=36)
 ROWS = Function(
     "convolution_rows",
     "dsp/convolution_rows.c.j2",
-    {"multiply": MULTIPLY.name, "widen": WIDEN.name},
-    (MULTIPLY, WIDEN),
-    code_bytes=502,
-    stack_bytes=200,
+    {"widen": WIDEN.name},
+    (FRAME, WIDEN),
+    code_bytes=524,
+    stack_bytes=208,
     headers=("string.h",),
 )
-ROWS_SHAPE_BYTES = 20 * 4
-WINDOWS_SHAPE_BYTES = 17 * 4
+ROWS_SHAPE_BYTES = 22 * 4
+WINDOWS_SHAPE_BYTES = 19 * 4
 
 
 def refuse_linear(site: Site) -> str | None:
@@ -67,7 +75,36 @@ def refuse_layer(layer: LinearLayer) -> str | None:
     """Why the weights and the requantization do not suit the kernels."""
     if layer.weights.min(initial=0) < -128 or layer.weights.max(initial=0) > 127:
         return "its weights less their zero point do not fit int8"
-    return refuse_requantization(layer.requantization, PAIRED_SHIFT) or refuse_pairs(layer)
+    return refuse_requantization(layer.requantization, 0 if is_wide(layer) else PAIRED_SHIFT)
+
+
+def is_wide(layer: LinearLayer) -> bool:
+    """Whether two outputs cannot share halfwords, so that their weights are unpacked one by one."""
+    return refuse_pairs(layer) is not None or refuse_requantization(layer.requantization, PAIRED_SHIFT) is not None
+
+
+def variant(stem: str, layer: LinearLayer) -> tuple[str, dict[str, Value]]:
+    """Name and template variables of the inner loop that a layer needs."""
+    wide, clamped = is_wide(layer), clamps(layer.requantization)
+    return stem + ("_wide" if wide else "") + ("_clamp" if clamped else ""), {"wide": wide, "clamp": clamped}
+
+
+def multiply_function(layer: LinearLayer) -> Function:
+    """The matrix product of four pixels for a layer."""
+    name, context = variant("multiply_columns", layer)
+    return Function(
+        name,
+        "dsp/multiply.c.j2",
+        {**context, "unroll": UNROLL, "step_bytes": step_bytes(layer)},
+        (SUPPORT, FRAME),
+        code_bytes=644 + (24 if context["wide"] else 0) + (92 if context["clamp"] else 0),
+        stack_bytes=84 + (8 if context["clamp"] else 0),
+    )
+
+
+def step_bytes(layer: LinearLayer) -> int:
+    """Machine code of one turn of the unrolled loop in `multiply.c.j2`."""
+    return 52 if is_wide(layer) else 48
 
 
 def convolution_layer(site: Site) -> LinearLayer:
@@ -84,28 +121,31 @@ def round_up(value: int, unit: int) -> int:
     return -(-value // unit) * unit
 
 
-def multiply_instructions(pixels: int, outputs: int, depth: int) -> int:
-    """Executed instructions of `multiply_columns` for groups of four pixels; exact."""
-    steps = depth // 2 - 1
-    pair = 60 + 12 * steps + 3 * (steps // UNROLL + 1)
-    return math.ceil(pixels / PIXELS) * (pair * outputs // 2 + 7)
+def multiply_instructions(layer: LinearLayer, pixels: int) -> int:
+    """Executed instructions of the inner loop for groups of four pixels."""
+    steps = layer.weights.shape[1] // 2 - 1
+    wide, clamped = is_wide(layer), clamps(layer.requantization)
+    pair = 60 + 12 * steps + 3 * (steps // UNROLL + 1) + (steps - 3 if wide else 0) + (25 if clamped else 0)
+    return math.ceil(pixels / PIXELS) * (pair * layer.outputs // 2 + 7)
 
 
-def requantization_fields(layer: LinearLayer, steps: int, step_bytes: int, unroll: int) -> dict[str, str]:
-    """Members of the shape structs that the inner loops read."""
+def requantization_fields(layer: LinearLayer, steps: int, size: int, unroll: int) -> dict[str, str]:
+    """Members of the shape structs that the inner loops read; `size` is that of an unrolled turn in bytes."""
     r = layer.requantization
-    shift = high_word_shift(r)
+    shift, extra = high_word_shift(r), 0 if is_wide(layer) else PAIRED_SHIFT
+    below, floor = clamp(r)
     return {
-        "skip": f"{(unroll - steps % unroll) * step_bytes}u",
-        "addend": f"{{{addend(r)}, {addend(r, PAIRED_SHIFT)}}}",
-        "shift": f"{{{shift}u, {shift + PAIRED_SHIFT}u}}",
+        "skip": f"{(unroll - steps % unroll) * size}u",
+        "addend": f"{{{addend(r)}, {addend(r, extra)}}}",
+        "shift": f"{{{shift}u, {shift + extra}u}}",
+        "clamp": f"{{{below}, {floor}}}",
     }
 
 
 def _stream(layer: LinearLayer) -> tuple[Table, dict[str, str]]:
-    stream = multiply_stream(layer)
+    stream = multiply_stream(layer, wide=is_wide(layer))
     note = f"pairs of output channels: start sums, weights, multipliers times 2^-{layer.requantization.shift}"
-    fields = requantization_fields(layer, layer.weights.shape[1] // 2 - 1, STEP_BYTES, UNROLL)
+    fields = requantization_fields(layer, layer.weights.shape[1] // 2 - 1, step_bytes(layer), UNROLL)
     return Table("stream", stream, note), fields
 
 
@@ -132,7 +172,7 @@ def _refuse_rows(site: Site) -> str | None:
     return reason
 
 
-def _calls(site: Site, function: Function, scratch_type: str) -> tuple[Call, ...]:
+def _calls(site: Site, function: Function, layer: LinearLayer) -> tuple[Call, ...]:
     image_in, image_out = math.prod(site.x().shape[1:]), math.prod(site.y.shape[1:])
     return tuple(
         Call(
@@ -141,8 +181,9 @@ def _calls(site: Site, function: Function, scratch_type: str) -> tuple[Call, ...
                 Input(0, image * image_in),
                 Output(0, image * image_out),
                 Const("stream"),
+                FunctionPointer(multiply_function(layer)),
                 Const("shape"),
-                Scratch(scratch_type),
+                Scratch("uint32_t"),
             ),
         )
         for image in range(site.x().shape[0])
@@ -204,13 +245,13 @@ def _lower_rows(site: Site) -> Lowered:
         oldest = (corner * channels).reshape(-1)
     distance = safe_distance(written, oldest, buffered=True) if images == 1 else None
     return Lowered(
-        calls=_calls(site, ROWS, "uint32_t"),
+        calls=_calls(site, ROWS, layer),
         tables=(stream,),
         records=(shape,),
         scratch_bytes=8 * depth + (round_up(kh * line + slack, 4) if padded else 0),
         in_place=(0,) if distance == 0 else (),
         overlap={0: distance} if images == 1 else {},
-        instructions=images * (multiply_instructions(groups * PIXELS, outputs, depth) + groups * per_group + 3 * loads),
+        instructions=images * (multiply_instructions(layer, groups * PIXELS) + groups * per_group + 3 * loads),
     )
 
 
@@ -226,14 +267,13 @@ def _lower_windows(site: Site) -> Lowered:
         f"convolution_windows_{kh}x{kw}x{channels}",
         "dsp/convolution_windows.c.j2",
         {
-            "multiply": MULTIPLY.name,
             "widen": WIDEN.name,
             "row_bytes": kw * channels,
             "kernel_height": kh,
             "kernel_width": kw,
             "padded_depth": depth,
         },
-        (MULTIPLY, WIDEN),
+        (FRAME, WIDEN),
         code_bytes=440,
         stack_bytes=240,
         headers=("string.h",),
@@ -269,12 +309,12 @@ def _lower_windows(site: Site) -> Lowered:
     inside = max(0, width - kw + 1) * max(0, height - kh + 1) / (attrs.strides[0] * attrs.strides[1]) / pixels
     gather += round(min(1.0, max(0.0, 1.0 - inside)) * kh * (kw * (8 + 9 * channels) + 8))
     return Lowered(
-        calls=_calls(site, function, "uint32_t"),
+        calls=_calls(site, function, layer),
         tables=(stream,),
         records=(shape,),
         scratch_bytes=12 * depth,
         overlap={0: distance} if images == 1 else {},
-        instructions=images * (multiply_instructions(pixels, outputs, depth) + pixels * gather),
+        instructions=images * (multiply_instructions(layer, pixels) + pixels * gather),
     )
 
 

@@ -57,9 +57,24 @@ def high_word_shift(requantization: Requantization) -> int:
 
 
 def addend(requantization: Requantization, extra: int = 0) -> int:
-    """Zero point and one half, as added to the high word of a sum that is scaled by 2**extra."""
+    """Zero point, lift for the upper bound, and one half, as added to the high word of a sum times 2**extra."""
     shift = high_word_shift(requantization) + extra
-    return (requantization.zero_point << shift) + (1 << (shift - 1))
+    return ((requantization.zero_point + 127 - requantization.high) << shift) + (1 << (shift - 1))
+
+
+def clamp(requantization: Requantization) -> tuple[int, int]:
+    """What to subtract between two saturations to int8, and to add after them, to clamp to [low, high].
+
+    `addend` lifts the value by 127 - high, so that the first saturation cuts at `high`; the subtraction brings `low`
+    to -128, where the second one cuts.
+    """
+    floor = requantization.low + 128
+    return 127 - requantization.high + floor, floor
+
+
+def clamps(requantization: Requantization) -> bool:
+    """Whether one saturation to int8 is not enough."""
+    return (requantization.low, requantization.high) != (-128, 127)
 
 
 def refuse_requantization(requantization: Requantization, extra: int) -> str | None:
@@ -69,8 +84,8 @@ def refuse_requantization(requantization: Requantization, extra: int) -> str | N
         return f"requantization shift {requantization.shift}"
     if not -(1 << 31) <= addend(requantization, extra) < 1 << 31:
         return "the zero point does not fit the high word"
-    if (requantization.low, requantization.high) != (-128, 127):
-        return "the activation clamps inside the int8 range"
+    if requantization.low < -128 or requantization.high > 127:
+        return "its outputs are not int8"
     return None
 
 
@@ -86,34 +101,37 @@ def refuse_pairs(layer: LinearLayer) -> str | None:
     return None
 
 
-def paired_words(layer: LinearLayer) -> np.ndarray:
+def weight_words(layer: LinearLayer, *, wide: bool) -> np.ndarray:
     """(outputs / 2, depth / 2) uint32: for every four inputs k the word of k, k + 2, then that of k + 1, k + 3.
 
-    That is the order in which SXTB16 widens four bytes. Depth must be a multiple of four.
+    That is the order in which SXTB16 widens four bytes. A halfword holds 256 * odd + even, or, if `wide`, the two
+    weights as bytes. Depth must be a multiple of four.
     """
-    shared = (256 * layer.weights[1::2] + layer.weights[0::2]) & 0xFFFF
+    even, odd = layer.weights[0::2], layer.weights[1::2]
+    shared = (256 * odd + (even & 0xFF if wide else even)) & 0xFFFF
     groups = shared.reshape(len(shared), -1, 4)
     words = np.stack([groups[..., 0] | groups[..., 2] << 16, groups[..., 1] | groups[..., 3] << 16], axis=-1)
     return words.reshape(len(shared), -1).astype(np.uint32)
 
 
-def start_sums(layer: LinearLayer) -> np.ndarray:
-    """(outputs / 2, 2) uint32: start values of the low and the whole sum of every pair."""
-    low, high = layer.bias[0::2], layer.bias[1::2]
-    return np.stack([low, 256 * high + low], axis=1).astype(np.uint32)
+def start_sums(layer: LinearLayer, *, wide: bool) -> np.ndarray:
+    """(outputs / 2, 2) uint32: start values of the low and the whole sum of every pair (if `wide`, of its two sums)."""
+    even, odd = layer.bias[0::2], layer.bias[1::2]
+    return np.stack([even, odd if wide else 256 * odd + even], axis=1).astype(np.uint32)
 
 
-def multiply_stream(layer: LinearLayer) -> np.ndarray:
+def multiply_stream(layer: LinearLayer, *, wide: bool) -> np.ndarray:
     """What `multiply.c.j2` reads for every two outputs: start sums, weights, multipliers; flat uint32."""
     multipliers = np.array(per_output(layer.requantization, layer.outputs), np.uint32).reshape(-1, 2)
-    return np.concatenate([start_sums(layer), paired_words(layer), multipliers], axis=1).reshape(-1)
+    parts = [start_sums(layer, wide=wide), weight_words(layer, wide=wide), multipliers]
+    return np.concatenate(parts, axis=1).reshape(-1)
 
 
-def dense_stream(layer: LinearLayer) -> np.ndarray:
-    """What `dense.c.j2` reads for every four outputs: start sums, weights of both pairs by turns, multipliers."""
-    words = paired_words(layer)
+def dense_stream(layer: LinearLayer, *, wide: bool) -> np.ndarray:
+    """What `dense_rows.c.j2` reads for every four outputs: start sums, weights of both pairs by turns, multipliers."""
+    words = weight_words(layer, wide=wide)
     groups = len(words) // 2
     by_turns = words.reshape(groups, 2, -1).transpose(0, 2, 1).reshape(groups, -1)
-    sums = start_sums(layer).reshape(groups, 4)
+    sums = start_sums(layer, wide=wide).reshape(groups, 4)
     multipliers = np.array(per_output(layer.requantization, layer.outputs), np.uint32).reshape(groups, 4)
     return np.concatenate([sums, by_turns, multipliers], axis=1).reshape(-1)
