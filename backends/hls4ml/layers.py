@@ -72,24 +72,36 @@ def make_layers(graph: Graph, plan: FpgaPlan) -> LayerList:
     # the prefix keeps names apart from hls4ml's own: layer2_out, w2, config2 ...
     node_names = {node.name: identifier("n_" + node.name) for node in graph.nodes}
     context = LayerContext(graph, plan, names, node_names)
-    layers = [_input(graph, tensor, names[tensor]) for tensor in graph.inputs]
+    reshaped = {tensor: _first_reshape(tensor, graph) for tensor in graph.inputs}
+    layers = [_input(graph, tensor, reshaped[tensor], names[tensor]) for tensor in graph.inputs]
     for node in graph.nodes:
         lowering = LOWERINGS.get(node.op)
         if lowering is None:
             raise InternalError(f"no hls4ml layer for {node.op} '{node.name}'")
-        made = [] if _is_final_reshape(node, graph) else lowering(node, context)
+        free = _is_final_reshape(node, graph) or node.outputs[0] in reshaped.values()
+        made = [] if free else lowering(node, context)
         layers += made
         names[node.outputs[0]] = made[-1].name if made else names[node.inputs[0]]
     return LayerList(tuple(layers), inputs, tuple(names[tensor] for tensor in graph.outputs), names)
 
 
-def _input(graph: Graph, tensor: str, name: str) -> HlsLayer:
+def _first_reshape(tensor: str, graph: Graph) -> str:
+    """The tensor whose shape an input is declared with: that of a reshape if nothing else reads the input.
+
+    Values enter in row-major order, so the shape is free; a reshape of a stream is not.
+    """
+    readers = graph.consumers()[tensor]
+    alone = len(readers) == 1 and readers[0].op == "Reshape" and tensor not in graph.outputs
+    return readers[0].outputs[0] if alone else tensor
+
+
+def _input(graph: Graph, tensor: str, shaped: str, name: str) -> HlsLayer:
     element = as_fixed(graph.types[tensor].element)
     return HlsLayer(
         name,
         "InputLayer",
         (),
-        {"input_shape": list(plain_shape(graph, tensor))},
+        {"input_shape": list(plain_shape(graph, shaped))},
         {"result": element},
         node=graph.labels.get(tensor, tensor),
     )

@@ -12,7 +12,7 @@ from .layers import LayerList
 
 def layer_shapes(graph: Graph, network: LayerList) -> Mapping[str, tuple[int, ...]]:
     """Layer name -> shape without the batch axis; parts of a split concatenation have that of the whole."""
-    found = {name: plain_shape(graph, tensor) for name, tensor in zip(network.inputs, graph.inputs, strict=True)}
+    found = {layer.name: tuple(layer.attributes["input_shape"]) for layer in network.layers if not layer.inputs}
     for tensor, name in network.makers.items():
         found.setdefault(name, plain_shape(graph, tensor))
     for layer in reversed(network.layers):

@@ -116,6 +116,9 @@ def every_op(*, streams: bool, seed: int = 0) -> Graph:
     b.node("ScaleBias", [total, b.constant(3), b.constant(3)], ScaleBiasAttrs(), out=True)
     b.node("Resize", [d], ResizeAttrs(tuple(i // 2 for i in range(12)), tuple(i // 2 for i in range(12))), out=True)
     b.node("Pad", [e], PadAttrs((0, 1, 2, 0), (0, 0, 1, 0)), out=True)
+    b.node("Transpose", [d], TransposeAttrs((0, 3, 1, 2)), out=True)
+    flat = b.input("flat", 36)
+    b.conv(b.node("Reshape", [flat], ReshapeAttrs((1, 6, 3, 2))), 2, (3, 2), out=True)
     h = b.dense(v, 12, RELU)
     b.node("Sigmoid", [h], SigmoidAttrs(), out=True)
     b.node("Tanh", [b.dense(h, 6)], TanhAttrs(), out=True)
@@ -127,7 +130,6 @@ def every_op(*, streams: bool, seed: int = 0) -> Graph:
         b.node("MaxPool2D", [k], MaxPool2DAttrs((3, 3), (2, 2), (1, 1, 1, 1)), out=True)
         b.node("AveragePool2D", [a], AveragePool2DAttrs((3, 3), (2, 2), (1, 1, 1, 1)), out=True)
         b.node("AveragePool2D", [a], AveragePool2DAttrs((3, 3), (1, 2), (1, 1, 1, 1), count_pads=True), out=True)
-        b.node("Transpose", [k], TransposeAttrs((0, 3, 1, 2)), out=True)
     return b.editor.finish()
 
 
