@@ -6,17 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..numerics import cast_fixed
-from .elementwise import (
-    ElementwiseAttrs,
-    aligned,
-    centred_operands,
-    float_elementwise,
-    import_binary,
-    infer_elementwise,
-    sum_requantization,
-)
-from .spec import Invocation, OpSpec
+from .elementwise import ElementwiseAttrs, float_elementwise, import_binary, infer_elementwise, sum_runs
+from .spec import OpSpec
 
 if TYPE_CHECKING:
     from ..frontend.context import ImportContext, OnnxNode
@@ -28,23 +19,12 @@ class AddAttrs(ElementwiseAttrs):
     __slots__ = ()
 
 
-def _affine(call: Invocation) -> list[np.ndarray]:
-    a, b = centred_operands(call)
-    activation = call.attrs(AddAttrs).activation
-    return [sum_requantization(call.affine(0), call.affine(1), call.affine_out, activation).apply(a, b)]
-
-
-def _fixed(call: Invocation) -> list[np.ndarray]:
-    a, b = aligned(call)
-    frac = max(call.fixed(0).frac, call.fixed(1).frac)
-    total = (a << (frac - call.fixed(0).frac)) + (b << (frac - call.fixed(1).frac))
-    return [cast_fixed(total, frac, call.fixed_out)]
-
-
 def import_add(context: ImportContext, node: OnnxNode) -> None:
     """ONNX Add."""
     import_binary(context, node, "Add", AddAttrs())
 
+
+RUN_AFFINE, RUN_FIXED = sum_runs(1)
 
 ADD = OpSpec(
     name="Add",
@@ -52,7 +32,7 @@ ADD = OpSpec(
     doc="y = activation(a + b), broadcasting.",
     infer=infer_elementwise,
     run_float=float_elementwise(np.add),
-    run_affine=_affine,
-    run_fixed=_fixed,
+    run_affine=RUN_AFFINE,
+    run_fixed=RUN_FIXED,
     importers={"Add": import_add},
 )

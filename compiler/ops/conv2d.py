@@ -10,9 +10,8 @@ import numpy as np
 from ..ir.graph import Attrs, Graph, Node
 from ..ir.types import TensorType
 from ..numerics import exact_dtype
-from .accumulator import absolute_bound
 from .activation import NONE, Activation
-from .linear import centred_weights, finish_fixed, linear_requantization
+from .linear import linear_runs
 from .spec import Invocation, OpSpec, Types, attrs_as, required
 from .windows import Pads, Pair, merge_samples, output_size, windows
 
@@ -89,39 +88,11 @@ def _depthwise(view: np.ndarray, weights: np.ndarray, groups: int) -> np.ndarray
     return total.reshape(*view.shape[:3], out)
 
 
-def _float(call: Invocation) -> list[np.ndarray]:
-    attrs = call.attrs(Conv2DAttrs)
-    x = call.array(0)
-    y = convolve(merge_samples(x), call.array(1)[0], attrs, None)
-    bias = call.optional(2)
-    if bias is not None:
-        y = y + bias[0]
-    return [attrs.activation.apply(y).reshape(x.shape[0], *call.output_types[0].shape)]
+def _sums(call: Invocation, x: np.ndarray, weights: np.ndarray, bound: int | None) -> np.ndarray:
+    return convolve(merge_samples(x), weights, call.attrs(Conv2DAttrs), bound)
 
 
-def _affine(call: Invocation) -> list[np.ndarray]:
-    attrs = call.attrs(Conv2DAttrs)
-    weights = centred_weights(call.array(1)[0], call.affine(1))
-    x = call.array(0) - call.affine(0).zero_point[0]
-    bound = absolute_bound(weights.reshape(len(weights), -1), call.affine(0))
-    acc = convolve(merge_samples(x), weights, attrs, bound)
-    bias = call.optional(2)
-    if bias is not None:
-        acc = acc + bias[0]
-    requantize = linear_requantization(call.type(0), call.type(1), call.output_types[0], attrs.activation)
-    return [requantize.apply(acc).reshape(x.shape[0], *call.output_types[0].shape)]
-
-
-def _fixed(call: Invocation) -> list[np.ndarray]:
-    attrs = call.attrs(Conv2DAttrs)
-    x, weights = call.array(0), call.array(1)[0]
-    bound = absolute_bound(weights.reshape(len(weights), -1), call.fixed(0))
-    acc = convolve(merge_samples(x), weights, attrs, bound)
-    bias = call.optional(2)
-    frac = call.fixed(0).frac + call.fixed(1).frac
-    bias_frac = call.fixed(2).frac if bias is not None else 0
-    y = finish_fixed(acc, frac, None if bias is None else bias[0], bias_frac, call.fixed_out)
-    return [y.reshape(x.shape[0], *call.output_types[0].shape)]
+RUN_FLOAT, RUN_AFFINE, RUN_FIXED = linear_runs(_sums, lambda call: call.attrs(Conv2DAttrs).activation)
 
 
 def _macs(node: Node, graph: Graph) -> int:
@@ -165,9 +136,9 @@ CONV2D = OpSpec(
         "w[o, r, s, c]), g the first input channel of o's group; weights (out, KH, KW, in / groups)."
     ),
     infer=_infer,
-    run_float=_float,
-    run_affine=_affine,
-    run_fixed=_fixed,
+    run_float=RUN_FLOAT,
+    run_affine=RUN_AFFINE,
+    run_fixed=RUN_FIXED,
     macs=_macs,
     importers={"Conv": import_conv},
 )

@@ -9,10 +9,9 @@ import numpy as np
 
 from ..ir.graph import Attrs, Graph, Node
 from ..ir.types import TensorType
-from .accumulator import absolute_bound
 from .activation import NONE, Activation
 from .conv2d import Conv2DAttrs, convolve
-from .linear import centred_weights, finish_fixed, linear_requantization
+from .linear import linear_runs
 from .spec import Invocation, OpSpec, Types, attrs_as, required
 from .windows import Pads, Pair, merge_samples
 
@@ -70,39 +69,11 @@ def transposed_sums(x: np.ndarray, weights: np.ndarray, attrs: ConvTranspose2DAt
     return sums[:, top : sums.shape[1] - bottom, left : sums.shape[2] - right]
 
 
-def _float(call: Invocation) -> list[np.ndarray]:
-    attrs = call.attrs(ConvTranspose2DAttrs)
-    x = call.array(0)
-    y = transposed_sums(merge_samples(x), call.array(1)[0], attrs, None)
-    bias = call.optional(2)
-    if bias is not None:
-        y = y + bias[0]
-    return [attrs.activation.apply(y).reshape(x.shape[0], *call.output_types[0].shape)]
+def _sums(call: Invocation, x: np.ndarray, weights: np.ndarray, bound: int | None) -> np.ndarray:
+    return transposed_sums(merge_samples(x), weights, call.attrs(ConvTranspose2DAttrs), bound)
 
 
-def _affine(call: Invocation) -> list[np.ndarray]:
-    attrs = call.attrs(ConvTranspose2DAttrs)
-    weights = centred_weights(call.array(1)[0], call.affine(1))
-    x = call.array(0) - call.affine(0).zero_point[0]
-    bound = absolute_bound(weights.reshape(len(weights), -1), call.affine(0))
-    acc = transposed_sums(merge_samples(x), weights, attrs, bound)
-    bias = call.optional(2)
-    if bias is not None:
-        acc = acc + bias[0]
-    requantize = linear_requantization(call.type(0), call.type(1), call.output_types[0], attrs.activation)
-    return [requantize.apply(acc).reshape(x.shape[0], *call.output_types[0].shape)]
-
-
-def _fixed(call: Invocation) -> list[np.ndarray]:
-    attrs = call.attrs(ConvTranspose2DAttrs)
-    x, weights = call.array(0), call.array(1)[0]
-    bound = absolute_bound(weights.reshape(len(weights), -1), call.fixed(0))
-    acc = transposed_sums(merge_samples(x), weights, attrs, bound)
-    bias = call.optional(2)
-    frac = call.fixed(0).frac + call.fixed(1).frac
-    bias_frac = call.fixed(2).frac if bias is not None else 0
-    y = finish_fixed(acc, frac, None if bias is None else bias[0], bias_frac, call.fixed_out)
-    return [y.reshape(x.shape[0], *call.output_types[0].shape)]
+RUN_FLOAT, RUN_AFFINE, RUN_FIXED = linear_runs(_sums, lambda call: call.attrs(ConvTranspose2DAttrs).activation)
 
 
 def _macs(node: Node, graph: Graph) -> int:
@@ -147,9 +118,9 @@ CONV_TRANSPOSE2D = OpSpec(
         "Weights (out, KH, KW, in / groups)."
     ),
     infer=_infer,
-    run_float=_float,
-    run_affine=_affine,
-    run_fixed=_fixed,
+    run_float=RUN_FLOAT,
+    run_affine=RUN_AFFINE,
+    run_fixed=RUN_FIXED,
     macs=_macs,
     importers={"ConvTranspose": import_conv_transpose},
 )

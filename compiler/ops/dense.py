@@ -11,9 +11,8 @@ import numpy as np
 from ..ir.graph import Attrs, Graph, Node
 from ..ir.types import Affine, TensorType
 from ..numerics import exact_matmul
-from .accumulator import absolute_bound
 from .activation import NONE, Activation
-from .linear import centred_weights, finish_fixed, linear_requantization
+from .linear import linear_runs
 from .spec import Invocation, OpSpec, Types, required
 
 if TYPE_CHECKING:
@@ -37,34 +36,11 @@ def _infer(attrs: Attrs, inputs: Types) -> list[TensorType]:
     return [TensorType((*x.shape[:-1], w.shape[0]), x.element)]
 
 
-def _float(call: Invocation) -> list[np.ndarray]:
-    attrs = call.attrs(DenseAttrs)
-    y = np.matmul(call.array(0), call.array(1)[0].T)
-    bias = call.optional(2)
-    if bias is not None:
-        y = y + bias[0]
-    return [attrs.activation.apply(y)]
+def _sums(call: Invocation, x: np.ndarray, weights: np.ndarray, bound: int | None) -> np.ndarray:
+    return np.matmul(x, weights.T) if bound is None else exact_matmul(x, weights.T, bound)
 
 
-def _affine(call: Invocation) -> list[np.ndarray]:
-    attrs = call.attrs(DenseAttrs)
-    weights = centred_weights(call.array(1)[0], call.affine(1))
-    x = call.array(0) - call.affine(0).zero_point[0]
-    acc = exact_matmul(x, weights.T, absolute_bound(weights, call.affine(0)))
-    bias = call.optional(2)
-    if bias is not None:
-        acc = acc + bias[0]
-    requantize = linear_requantization(call.type(0), call.type(1), call.output_types[0], attrs.activation)
-    return [requantize.apply(acc)]
-
-
-def _fixed(call: Invocation) -> list[np.ndarray]:
-    weights = call.array(1)[0]
-    acc = exact_matmul(call.array(0), weights.T, absolute_bound(weights, call.fixed(0)))
-    bias = call.optional(2)
-    frac = call.fixed(0).frac + call.fixed(1).frac
-    bias_frac = call.fixed(2).frac if bias is not None else 0
-    return [finish_fixed(acc, frac, None if bias is None else bias[0], bias_frac, call.fixed_out)]
+RUN_FLOAT, RUN_AFFINE, RUN_FIXED = linear_runs(_sums, lambda call: call.attrs(DenseAttrs).activation)
 
 
 def _macs(node: Node, graph: Graph) -> int:
@@ -149,9 +125,9 @@ DENSE = OpSpec(
     attrs=DenseAttrs,
     doc="y[..., o] = activation(sum_i x[..., i] * w[o, i] + b[o]); weights (out, in), optional bias (out,).",
     infer=_infer,
-    run_float=_float,
-    run_affine=_affine,
-    run_fixed=_fixed,
+    run_float=RUN_FLOAT,
+    run_affine=RUN_AFFINE,
+    run_fixed=RUN_FIXED,
     macs=_macs,
     importers={"Gemm": import_gemm, "MatMul": import_matmul},
 )

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..ir.graph import Attrs
 from ..ir.types import Affine, TensorType
-from ..numerics import choose_multipliers, clamp_bounds
+from ..numerics import cast_fixed, choose_multipliers, clamp_bounds
 from .activation import NONE, Activation
-from .spec import Invocation, Types, required
+from .spec import Invocation, Run, Types, required
 
 if TYPE_CHECKING:
     from ..frontend.context import ImportContext, OnnxNode
@@ -97,6 +97,23 @@ def sum_requantization(a: Affine, b: Affine, y: Affine, activation: Activation, 
     (left, right), shift = choose_multipliers(ratios, bits=OPERAND_BITS, max_shift=30)
     low, high = clamp_bounds(y, activation.low, activation.high)
     return SumRequantization(left, sign * right, shift, y.zero_point[0], low, high)
+
+
+def sum_runs(sign: int) -> tuple[Run, Run]:
+    """(run_affine, run_fixed) of a + sign * b."""
+
+    def run_affine(call: Invocation) -> list[np.ndarray]:
+        a, b = centred_operands(call)
+        activation = call.attrs(ElementwiseAttrs).activation
+        return [sum_requantization(call.affine(0), call.affine(1), call.affine_out, activation, sign).apply(a, b)]
+
+    def run_fixed(call: Invocation) -> list[np.ndarray]:
+        a, b = aligned(call)
+        frac = max(call.fixed(0).frac, call.fixed(1).frac)
+        total = (a << (frac - call.fixed(0).frac)) + sign * (b << (frac - call.fixed(1).frac))
+        return [cast_fixed(total, frac, call.fixed_out)]
+
+    return run_affine, run_fixed
 
 
 def import_binary(context: ImportContext, node: OnnxNode, op: str, attrs: Attrs) -> None:

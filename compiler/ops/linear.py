@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,9 @@ from ..errors import InternalError
 from ..ir.graph import Graph, Node
 from ..ir.types import Affine, FixedPoint, TensorType
 from ..numerics import Requantization, cast_fixed, requantization, signed_bits
-from .accumulator import accumulator_range
+from .accumulator import absolute_bound, accumulator_range
 from .activation import Activation
-from .spec import as_affine, as_fixed
+from .spec import Invocation, Run, as_affine, as_fixed
 
 
 def linear_ratios(x: Affine, w: Affine, y: Affine, channels: int) -> list[float]:
@@ -87,3 +88,45 @@ def linear_accumulator_bits(graph: Graph, node: Node) -> int:
     flat = weights.reshape(len(weights), -1)
     bias_type = as_fixed(graph.types[node.inputs[2]].element) if bias is not None else None
     return fixed_accumulator(as_fixed(x.element), as_fixed(w.element), flat, bias_type, bias).element.width
+
+
+Sums = Callable[[Invocation, np.ndarray, np.ndarray, "int | None"], np.ndarray]
+"""(call, x, weights, bound) -> sums of products without bias, channels last.
+
+x and weights are less their zero points; `bound` is None for float32, else a bound on the absolute integer sums, and
+the result is int64.
+"""
+
+
+def linear_runs(sums: Sums, activation: Callable[[Invocation], Activation]) -> tuple[Run, Run, Run]:
+    """(run_float, run_affine, run_fixed) of an op that is a sum of products, a bias and an activation."""
+
+    def shaped(call: Invocation, y: np.ndarray) -> list[np.ndarray]:
+        return [y.reshape(call.array(0).shape[0], *call.output_types[0].shape)]
+
+    def run_float(call: Invocation) -> list[np.ndarray]:
+        y = sums(call, call.array(0), call.array(1)[0], None)
+        bias = call.optional(2)
+        if bias is not None:
+            y = y + bias[0]
+        return shaped(call, activation(call).apply(y))
+
+    def run_affine(call: Invocation) -> list[np.ndarray]:
+        weights = centred_weights(call.array(1)[0], call.affine(1))
+        x = call.array(0) - call.affine(0).zero_point[0]
+        acc = sums(call, x, weights, absolute_bound(weights.reshape(len(weights), -1), call.affine(0)))
+        bias = call.optional(2)
+        if bias is not None:
+            acc = acc + bias[0]
+        requantize = linear_requantization(call.type(0), call.type(1), call.output_types[0], activation(call))
+        return shaped(call, requantize.apply(acc))
+
+    def run_fixed(call: Invocation) -> list[np.ndarray]:
+        weights = call.array(1)[0]
+        acc = sums(call, call.array(0), weights, absolute_bound(weights.reshape(len(weights), -1), call.fixed(0)))
+        bias = call.optional(2)
+        frac = call.fixed(0).frac + call.fixed(1).frac
+        bias_frac = call.fixed(2).frac if bias is not None else 0
+        return shaped(call, finish_fixed(acc, frac, None if bias is None else bias[0], bias_frac, call.fixed_out))
+
+    return run_float, run_affine, run_fixed
