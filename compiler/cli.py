@@ -325,7 +325,10 @@ def _console() -> Console:
 def _print_tables(tables: list[Any]) -> None:
     console = _console()
     for table in tables:
-        console.print(table)
+        if isinstance(table, str):
+            typer.echo(table)
+        else:
+            console.print(table)
 
 
 def _print_json(facts: Any) -> None:

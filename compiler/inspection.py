@@ -64,17 +64,18 @@ class Inspection:
 
 
 def inspect_model(model: str | Path, input_shapes: Mapping[str, tuple[int, ...]]) -> Inspection:
-    """Import a model, bring it into canonical form and describe it.
+    """Import a model, bring it into canonical form, with stored integers as real weights, and describe it.
 
     Raises:
         ModelError: it cannot be imported.
     """
     from .frontend import load_model
+    from .passes.fold_dequantize import FoldDequantize
     from .pipeline import canonicalize
 
     path = Path(model)
     imported = load_model(path, dict(input_shapes))
-    graph = canonicalize(imported, fuse=False)
+    graph = canonicalize(FoldDequantize()(imported), fuse=False)
     return Inspection(
         path.name,
         hashlib.sha256(path.read_bytes()).hexdigest(),

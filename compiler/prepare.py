@@ -11,8 +11,10 @@ import numpy as np
 
 from .board import Board
 from .data import CALIBRATION_SAMPLES, Samples, check_samples, load_samples
-from .errors import UsageError
+from .errors import OutputError, UsageError
 from .ir.graph import Graph
+from .ir.text import format_graph
+from .ir.types import Float32
 from .options import BackendOptions, ImportOptions, QuantizeOptions, SoftmaxMode
 
 Calibration = str | Path | np.ndarray | Mapping[str, np.ndarray]
@@ -72,6 +74,8 @@ def prepare(
     from .pipeline import PipelineOptions, canonical_passes, run_passes
 
     check_options(board, quantize, backend)
+    if dump is not None:
+        _make_folder(dump)
     path = Path(model)
     imported = load_model(path, dict(imports.input_shapes))
     data = load_calibration(calibration, imported)
@@ -120,11 +124,10 @@ def guessed_inputs(graph: Graph) -> Samples:
     for name in graph.inputs:
         shape = (GUESSED_SAMPLES, *graph.types[name].shape)
         element = graph.types[name].element
-        if graph.types[name].is_float:
+        if isinstance(element, Float32):
             found[name] = random.standard_normal(shape).astype(np.float32)
         else:
-            low, high = getattr(element, "minimum"), getattr(element, "maximum")  # noqa: B009
-            found[name] = random.integers(low, high, shape, endpoint=True)
+            found[name] = random.integers(element.minimum, element.maximum, shape, endpoint=True)
     return found
 
 
@@ -166,11 +169,11 @@ def _quantize(
         from .passes.signed_integers import SignedIntegers
 
         annotated = quantize_for_mcu(floating, data, options)
-        lowered = run_passes(annotated, [LowerQuantized()], PipelineOptions(dump=dump)).graph
+        lowered = run_passes(annotated, [LowerQuantized()], PipelineOptions(dump=dump and dump / "quantized")).graph
         # integers of the model file are its interface: they keep their type, all other tensors become signed
         ports = zip((*floating.inputs, *floating.outputs), (*lowered.inputs, *lowered.outputs), strict=True)
         keep = tuple(after for before, after in ports if not floating.types[before].is_float)
-        return run_passes(lowered, [SignedIntegers(keep)], PipelineOptions(dump=dump)).graph
+        return run_passes(lowered, [SignedIntegers(keep)], PipelineOptions(dump=dump and dump / "integer")).graph
     from .compress.fpga import quantize_for_fpga
 
     if data is None:
@@ -178,7 +181,18 @@ def _quantize(
             "fixed-point types are chosen from calibration data, and there is none",
             hint="give --calibration data.npz: a few hundred inputs, no labels needed",
         )
-    return quantize_for_fpga(floating, data, options)
+    graph = quantize_for_fpga(floating, data, options)
+    if dump is not None:
+        _make_folder(dump / "integer")
+        (dump / "integer" / "00-fixed-point.txt").write_text(format_graph(graph), encoding="utf-8")
+    return graph
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror or error}", file=str(folder)) from error
 
 
 def _like(graph: Graph, data: Samples) -> Samples:

@@ -83,7 +83,17 @@ def inspection_tables(found: Inspection) -> list[Printable]:
     for layer in found.layers:
         marks = ["yes" if layer.refusals[name] is None else "no" for name in names]
         shapes = ", ".join("x".join(map(str, shape)) for shape in layer.shapes)
-        rows.append((layer.node, layer.op_type, layer.op, shapes, f"{layer.parameters:,}", f"{layer.macs:,}", *marks))
+        rows.append(
+            (
+                short_name(layer.node),
+                layer.op_type,
+                layer.op,
+                shapes,
+                f"{layer.parameters:,}",
+                f"{layer.macs:,}",
+                *marks,
+            )
+        )
         for name, reason in layer.refusals.items():
             if reason is not None:
                 notes.append(f"{name}: node '{layer.node}' ({layer.op_type}): {reason}")
@@ -91,8 +101,18 @@ def inspection_tables(found: Inspection) -> list[Printable]:
     told += [f"output {name}: {kind}" for name, kind in found.outputs.items()]
     headings = ("node", "ONNX operator", "becomes", "output shape", "parameters", "MACs", *names)
     total = f"{len(found.layers)} layers, {found.parameters:,} parameters, {found.macs:,} MACs"
-    head = escape(f"{found.model}  sha256 {found.sha256[:16]}\n" + "\n".join(told))
-    return [head, table("", headings, rows), total, *map(escape, notes)]
+    head = f"{found.model}  sha256 {found.sha256[:16]}\n" + "\n".join(told)
+    return [head, table("", headings, rows), total, *notes]
+
+
+NAME_WIDTH = 48
+"""Longest node name shown in a table; errors and JSON have names in full."""
+
+
+def short_name(name: str) -> str:
+    """A node name for a table: the first of names a converter joined, its end if it is long."""
+    first = name.split(";")[0]
+    return first if len(first) <= NAME_WIDTH else f"…{first[1 - NAME_WIDTH :]}"
 
 
 def estimate_tables(found: Estimate) -> list[Printable]:
@@ -101,7 +121,7 @@ def estimate_tables(found: Estimate) -> list[Printable]:
     parts: list[Printable] = [_budget_table(found, columns)]
     rows = [
         (
-            layer.node,
+            short_name(layer.node),
             layer.op,
             *(f"{getattr(layer.resources, name):,}" for name in columns),
             f"{layer.interval:,}",
@@ -124,19 +144,19 @@ def compilation_tables(made: Compilation) -> list[Printable]:
     parts: list[Printable] = [_budget_table(made.estimate, columns), _speed(made.estimate)]
     if made.folder is not None:
         files = f"{len(made.artifact.files)} files; start with {made.artifact.entry}"
-        parts.append(escape(f"wrote {made.folder} ({files})\nnext: boardfit verify {made.folder}"))
+        parts.append(f"wrote {made.folder} ({files})\nnext: boardfit verify {made.folder}")
     return parts
 
 
 def verification_tables(found: Verification) -> list[Printable]:
     """One line per run."""
-    parts: list[Printable] = [escape(f"{found.folder}: {found.backend} for {found.board}")]
+    parts: list[Printable] = [f"{found.folder}: {found.backend} for {found.board}"]
     rows = [
         (run.runner, f"{run.samples:,}", f"{run.values:,}", f"{run.different:,}", _verdict(run)) for run in found.runs
     ]
     parts.append(table("", ("runner", "inferences", "values", "different", "verdict"), rows))
-    parts += [escape(f"not run: {runner}: {reason}") for runner, reason in found.skipped.items()]
-    parts += [escape(f"edited since it was written: {path}") for path in found.edited]
+    parts += [f"not run: {runner}: {reason}" for runner, reason in found.skipped.items()]
+    parts += [f"edited since it was written: {path}" for path in found.edited]
     return parts
 
 
@@ -151,14 +171,16 @@ def _verdict(run: RunResult) -> str:
 def _budget_table(found: Estimate, columns: Sequence[str]) -> Table:
     rows: list[tuple[str, ...]] = []
     for name in columns:
-        need = getattr(found.total, name)
         if name == "cycles":
             continue
-        have = getattr(found.budget, name)
+        need, have = getattr(found.total, name), getattr(found.budget, name)
         used = f"{100 * need / have:.1f} %" if have else ""
-        error = found.error.get(name)
-        rows.append((HEADINGS[name], f"{need:,}", f"{have:,}", used, f"{100 * error:.0f} %" if error else ""))
-    return table(f"{found.board}", ("resource", "needs", "has", "used", "error of the estimate"), rows)
+        low, high = found.bands.get(name, (need, need))
+        rows.append((HEADINGS[name], f"{need:,}", f"{have:,}", used, f"{low:,} to {high:,}" if low < high else ""))
+    headings = ("resource", "needs", "has", "used", "in 4 cases of 5")
+    return table(
+        found.board, headings if found.bands else headings[:4], [row[: 5 if found.bands else 4] for row in rows]
+    )
 
 
 def _speed(found: Estimate) -> str:

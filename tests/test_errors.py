@@ -253,7 +253,9 @@ def _board(folder: Path, name: str, pattern: str, replacement: str) -> Path:
 def _plain(text: str, folder: Path, figures: bool) -> str:
     """Without the test's own paths, and without figures where they come from an estimate."""
     text = text.replace(str(folder), "DIR").replace(str(ROOT), "ROOT")
-    return text if figures else re.sub(r"(?<![\w-])\d[\d,.]*(?![\w-])", "N", text)
+    if figures:
+        return text
+    return re.sub(r"(?<![\w-])\d[\d,.]*(?![\w-])", "N", re.sub(r"(?<=it would fit )\S+", "BOARD", text))
 
 
 @pytest.mark.parametrize("name", CASES)

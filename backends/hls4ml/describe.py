@@ -207,7 +207,7 @@ def as_estimate(found: FpgaEstimate, network: LayerList, board: FpgaBoard, clock
         layers=tuple(_layer_estimate(layer, layers) for layer in found.layers if layer.kind != "none"),
         interval=round(found.interval.value),
         clock_mhz=1000.0 / clock_ns,
-        error={name: _error(getattr(stage, name)) for name in ("lut", "ff", "dsp", "bram18")},
+        bands={name: _band(getattr(stage, name)) for name in ("lut", "ff", "dsp", "bram18")},
     )
 
 
@@ -230,6 +230,6 @@ def _layer_estimate(found: FpgaLayer, layers: Mapping[str, HlsLayer]) -> LayerEs
     )
 
 
-def _error(figure: Any) -> float:
-    """Half-width of the 80 % interval relative to the value."""
-    return max(figure.high - figure.value, figure.value - figure.low) / figure.value if figure.value else 0.0
+def _band(figure: Any) -> tuple[int, int]:
+    """The 80 % interval, in whole units."""
+    return round(figure.low), round(figure.high)

@@ -50,7 +50,8 @@ class Estimate:
         layers: shares of the nodes, in graph order.
         interval: cycles between the starts of two inferences (II).
         clock_mhz: clock the cycles are counted in.
-        error: relative error of each resource that is not exact by construction, such as {"lut": 0.3}.
+        bands: (low, high) around each amount that is not exact by construction, such as {"lut": (900, 2100)};
+            the true amount lies inside in four cases of five.
         savings: changes that would reduce the need, any order.
     """
 
@@ -60,7 +61,7 @@ class Estimate:
     layers: tuple[LayerEstimate, ...]
     interval: int
     clock_mhz: float
-    error: dict[str, float] = field(default_factory=dict)
+    bands: dict[str, tuple[int, int]] = field(default_factory=dict)
     savings: tuple[Saving, ...] = ()
 
     @property
