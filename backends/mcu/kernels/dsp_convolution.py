@@ -250,7 +250,7 @@ def _lower_rows(site: Site) -> Lowered:
         records=(shape,),
         scratch_bytes=8 * depth + (round_up(kh * line + slack, 4) if padded else 0),
         in_place=(0,) if distance == 0 else (),
-        overlap={0: distance} if images == 1 else {},
+        overlap={} if distance is None else {0: distance},
         instructions=images * (multiply_instructions(layer, groups * PIXELS) + groups * per_group + 3 * loads),
     )
 
@@ -313,7 +313,7 @@ def _lower_windows(site: Site) -> Lowered:
         tables=(stream,),
         records=(shape,),
         scratch_bytes=12 * depth,
-        overlap={0: distance} if images == 1 else {},
+        overlap={} if distance is None else {0: distance},
         instructions=images * (multiply_instructions(layer, pixels) + pixels * gather),
     )
 
