@@ -126,11 +126,11 @@ def empty_program(core: str, input_bytes: int, output_bytes: int) -> Sections:
 
 def print_layers(result: Result) -> None:
     """Predicted and measured instructions of every layer."""
-    counts = [count for _, count in result.measurement.by_site if count >= 1]
     rows: list[Row] = []
     calls = [(layer, call) for layer in result.plan.layers for call in layer.lowered.calls]
-    sites = sorted(sorted(counts, reverse=True)[: len(calls)], key=counts.index)
-    for (layer, _), count in zip(calls, sites, strict=False):
+    # of the instructions of the run function, the calls are those after which most is executed
+    costly = sorted(result.measurement.by_site, key=lambda site: -site[1])[: len(calls)]
+    for (layer, _), (_, count) in zip(calls, sorted(costly), strict=False):
         rows.append(
             {
                 "layer": layer.node.source.node[-40:],

@@ -17,8 +17,10 @@ from boardfit.backends.mcu.plan import Layer, Plan, place
 from boardfit.interp import run
 from boardfit.ir import Graph
 from boardfit.ops.activation import NONE, RELU, Activation
+from boardfit.ops.add import AddAttrs
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.dense import DenseAttrs
+from boardfit.ops.sub import SubAttrs
 
 from .builders import Builder, s8
 from .host import m4, random_inputs, run_on_host
@@ -40,9 +42,8 @@ def convolution(
     x = build.input((1, *size), s8(0.05, zero))
     depth = kernel[0] * kernel[1] * size[2] // attrs.groups
     weights = build.weights((out, *kernel, size[2] // attrs.groups), scale=0.05 / depth**0.5)
-    return build.finish(
-        build.node("Conv2D", [x, weights, build.bias(out, reach)], attrs, s8(0.1, -128 if seed % 2 else 5))
-    )
+    result = s8(0.1 * reach / 3000 / (1 if reach == 3000 else 20), -128 if seed % 2 else 5)
+    return build.finish(build.node("Conv2D", [x, weights, build.bias(out, reach)], attrs, result))
 
 
 def dense(inputs: int, out: int, rows: int = 1, seed: int = 0, reach: int = 3000, high: float = math.inf) -> Graph:
@@ -52,6 +53,14 @@ def dense(inputs: int, out: int, rows: int = 1, seed: int = 0, reach: int = 3000
     activation = Activation(-1.3, high) if high < math.inf else RELU if seed % 2 else NONE
     result = s8(0.1 * reach / 3000 / (1 if reach == 3000 else 20), -128 if high == math.inf else 9)
     return build.finish(build.node("Dense", [x, weights, build.bias(out, reach)], DenseAttrs(activation), result))
+
+
+def total(size: int, op: str, left: float, right: float | None, seed: int) -> Graph:
+    """Sum of two inputs, or of one with itself."""
+    build = Builder(f"{op} {size}", seed)
+    a = build.input((1, size), s8(left, 17), "a")
+    b = a if right is None else build.input((1, size), s8(right, -30), "b")
+    return build.finish(build.node(op, [a, b], AddAttrs() if op == "Add" else SubAttrs(), s8(0.07, -20)))
 
 
 CASES: dict[str, list[Graph]] = {
@@ -104,14 +113,21 @@ def plan_with(kernel: str, graph: Graph) -> Plan:
     return Plan(graph, m4().features, (layer,), arena, places, scratch)
 
 
-@pytest.mark.parametrize("kernel", CASES)
+TWO_INPUTS: dict[str, list[Graph]] = {
+    "add/words": [total(64, "Add", 0.05, 0.02, 1), total(7, "Add", 0.003, 0.2, 2)],
+    "sub/words": [total(33, "Sub", 0.05, 0.02, 3)],
+}
+CASES["add/words"] = [total(1023, "Add", 0.03, None, 4)]
+
+
+@pytest.mark.parametrize("kernel", sorted({*CASES, *TWO_INPUTS}))
 def test_portable_twin(kernel: str) -> None:
-    graphs = CASES[kernel]
+    graphs = CASES.get(kernel, []) + TWO_INPUTS.get(kernel, [])
     plans = [plan_with(kernel, graph) for graph in graphs]
     inputs = [random_inputs(graph, SAMPLES, seed) for seed, graph in enumerate(graphs)]
     flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     for graph, arrays, outputs in zip(graphs, inputs, run_on_host(plans, inputs, flags), strict=True):
-        expected = run(graph, {graph.inputs[0]: arrays[0]})[graph.outputs[0]]
+        expected = run(graph, dict(zip(graph.inputs, arrays, strict=True)))[graph.outputs[0]]
         np.testing.assert_array_equal(outputs[0], expected, err_msg=graph.name)
 
 
