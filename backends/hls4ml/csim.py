@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +21,9 @@ from .testbench import read_vectors, vectors
 
 INTERFACE = "interface.json"
 COMPILE_SECONDS = 540
+MAX_PROCESSES = 8
+"""Simulations that run side by side."""
+
 FLAGS = ("-O1", "-std=c++17", "-w")
 """Most of the time goes into the templates, so -O1 builds as fast as -O0; higher levels run no faster."""
 
@@ -82,17 +87,35 @@ def _check(code: int | None, errors: str, folder: Path) -> None:
 def run(program: Path, folder: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Feed raw inputs (S, *shape) to a built test bench and read the raw outputs.
 
+    Samples do not depend on each other, so they are split over the processor's cores.
+
     Raises:
         ToolError: the program fails.
     """
     shapes = [tuple(port["shape"]) for port in interface(folder)["outputs"]]
-    with tempfile.TemporaryDirectory(prefix="boardfit-csim-") as place:
-        source, target = Path(place) / "inputs.txt", Path(place) / "outputs.txt"
-        source.write_bytes(vectors(inputs))
-        done = subprocess.run([str(program), str(source), str(target)], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise ToolError(f"the C simulation failed: {done.stderr.strip()[:300]}", file=str(folder))
-        return read_vectors(target.read_text(), shapes)
+    samples = len(inputs[0])
+    parts = max(1, min(os.cpu_count() or 1, MAX_PROCESSES, samples))
+    bounds = [samples * part // parts for part in range(parts + 1)]
+    with tempfile.TemporaryDirectory(prefix="boardfit-csim-") as name:
+        place = Path(name)
+        running: list[subprocess.Popen[str]] = []
+        try:
+            for part, (start, stop) in enumerate(itertools.pairwise(bounds)):
+                source, target = place / f"inputs{part}.txt", place / f"outputs{part}.txt"
+                source.write_bytes(vectors([array[start:stop] for array in inputs]))
+                command = [str(program), str(source), str(target)]
+                running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+            for process in running:
+                _, errors = process.communicate()
+                if process.returncode != 0:
+                    raise ToolError(f"the C simulation failed: {errors.strip()[:300]}", file=str(folder))
+        finally:
+            for process in running:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+        text = "".join((place / f"outputs{part}.txt").read_text() for part in range(parts))
+    return read_vectors(text, shapes)
 
 
 def simulate(folder: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
