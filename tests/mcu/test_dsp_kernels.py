@@ -18,6 +18,7 @@ from boardfit.interp import run
 from boardfit.ir import Graph
 from boardfit.ops.activation import NONE, RELU, Activation
 from boardfit.ops.add import AddAttrs
+from boardfit.ops.average_pool2d import AveragePool2DAttrs
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.dense import DenseAttrs
 from boardfit.ops.sub import SubAttrs
@@ -113,10 +114,17 @@ def plan_with(kernel: str, graph: Graph) -> Plan:
     return Plan(graph, m4().features, (layer,), arena, places, scratch)
 
 
+def mean(size: tuple[int, int, int], seed: int) -> Graph:
+    build = Builder(f"mean {seed}", seed)
+    x = build.input((1, *size), s8(0.05, -100))
+    return build.finish(build.node("AveragePool2D", [x], AveragePool2DAttrs(size[:2], (1, 1)), s8(0.03, 4)))
+
+
 TWO_INPUTS: dict[str, list[Graph]] = {
     "add/words": [total(64, "Add", 0.05, 0.02, 1), total(7, "Add", 0.003, 0.2, 2)],
     "sub/words": [total(33, "Sub", 0.05, 0.02, 3)],
 }
+CASES["average_pool2d/dsp_mean"] = [mean((5, 5, 8), 1), mean((15, 17, 4), 2), mean((1, 2, 12), 3)]
 CASES["add/words"] = [total(1023, "Add", 0.03, None, 4)]
 
 
