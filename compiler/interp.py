@@ -15,7 +15,10 @@ from .ops import OPS
 from .ops.spec import Invocation
 
 CHUNK = 64
-"""Samples evaluated at once; bounds the memory of im2col on large images."""
+"""Most samples evaluated at once."""
+
+CHUNK_ELEMENTS = 1 << 25
+"""Numbers held for them: fewer samples are taken where tensors, windows or what is kept are large."""
 
 
 def run(graph: Graph, inputs: Mapping[str, np.ndarray], *, chunk: int = CHUNK) -> dict[str, np.ndarray]:
@@ -40,12 +43,29 @@ def run(graph: Graph, inputs: Mapping[str, np.ndarray], *, chunk: int = CHUNK) -
 def run_chunks(
     graph: Graph, inputs: Mapping[str, np.ndarray], *, keep: tuple[str, ...] | None = None, chunk: int = CHUNK
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Evaluate chunk by chunk, yielding the tensors named in `keep` (all of them if None)."""
+    """Evaluate chunk by chunk, yielding the tensors named in `keep` (all of them if None).
+
+    Results do not depend on the size of a chunk, which is at most `chunk` and smaller where memory asks for it.
+    """
     samples = _samples(graph, inputs)
+    chunk = max(1, min(chunk, CHUNK_ELEMENTS // _elements_per_sample(graph, keep)))
     for start in range(0, samples, chunk):
         part = {name: inputs[name][start : start + chunk] for name in graph.inputs}
         values = _run_once(graph, part, keep)
         yield values
+
+
+def _elements_per_sample(graph: Graph, keep: tuple[str, ...] | None) -> int:
+    """The largest working set of a node (with windows: a row of inputs for each output pixel), and what is kept."""
+    largest = 1
+    for node in graph.nodes:
+        y = graph.types[node.outputs[0]]
+        rows = OPS[node.op].macs(node, graph) // max(y.shape[-1] if y.shape else 1, 1)
+        held = sum(
+            graph.types[name].elements for name in (*node.inputs, *node.outputs) if name not in graph.constants and name
+        )
+        largest = max(largest, rows + held)
+    return largest + sum(graph.types[name].elements for name in (graph.types if keep is None else keep))
 
 
 def _samples(graph: Graph, inputs: Mapping[str, np.ndarray]) -> int:

@@ -68,7 +68,9 @@ def _lower_node(lowering: Lowering, node: Node) -> None:
         element = lowering.graph.types[output].element
         if not isinstance(element, Affine):
             raise lowering.error(node, f"quantizes to {element}, not to an affine type")
-        lowering.values[output] = lowering.converted(lowering.operand(node, 0), element, node)
+        lowering.values[output] = _quantized_again(lowering, node, element) or lowering.converted(
+            lowering.operand(node, 0), element, node
+        )
         return
     if node.op == "Dequantize":
         if node.inputs[0] in lowering.values:
@@ -122,10 +124,26 @@ def _lookup(lowering: Lowering, node: Node, inside: list[Node], root: str, y: Af
             f"{node.op} of a {x.width}-bit tensor needs a table of {1 << x.width} entries",
             "quantize its input to 8 bits",
         )
-    table = tabulate(lowering.graph, inside, root, x, node.outputs[0], y)
+    return _table(lowering, node, inside, root, node.outputs[0], y)
+
+
+def _table(lowering: Lowering, node: Node, inside: list[Node], root: str, tensor: str, y: Affine) -> str:
+    table = tabulate(lowering.graph, inside, root, lowering.types[root], tensor, y)
     name = lowering.constant(f"{node.outputs[0]}_table", table, y)
-    function = " then ".join(part.op for part in inside)
-    return lowering.emit(node, [lowering.values[root], name], y, op="Lookup", attrs=LookupAttrs(function))
+    attrs = LookupAttrs(" then ".join(part.op for part in inside))
+    return lowering.emit(node, [lowering.values[root], name], y, op="Lookup", attrs=attrs)
+
+
+def _quantized_again(lowering: Lowering, node: Node, y: Affine) -> str | None:
+    """A further Quantize of an element-wise region's result: a table of its own, which rounds once."""
+    tensor = node.inputs[0]
+    root = lowering.roots.get(tensor, tensor)
+    if lowering.types.get(tensor) in (None, y) or root == tensor or root not in lowering.types:
+        return None
+    inside = region(lowering.graph, lowering.producers, root, tensor)
+    if lowering.types[root].width > TABLE_BITS or all(part.op == "Clamp" for part in inside):
+        return None
+    return _table(lowering, node, inside, root, tensor, y)
 
 
 def _move(lowering: Lowering, node: Node, y: Affine) -> str:

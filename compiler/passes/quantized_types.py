@@ -7,12 +7,12 @@ reshaping, picking, joining, taking maxima and clamping.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 
 from ..errors import InternalError, ModelError
-from ..ir.affine import activation_type, natural_range, real_range
+from ..ir.affine import ACTIVATION_BITS, activation_type, natural_range, real_range
 from ..ir.graph import Graph, Node
 from ..ir.types import Affine, FixedPoint
 from ..numerics import dequantize
@@ -78,6 +78,27 @@ def _covers(element: Affine, low: float, high: float) -> bool:
     return bottom - half <= low and high <= top + half
 
 
+def common_type(elements: Sequence[Affine]) -> Affine:
+    """A type in which a tensor with several Quantize nodes is stored: it covers the range of all of them.
+
+    It has the finest of their steps if 8 bits reach that far; each Quantize but this one becomes a Requantize.
+    """
+    first = elements[0]
+    if all(element == first for element in elements):
+        return first
+    ranges = [real_range(element) for element in elements]
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    fine = min(elements, key=lambda element: element.scale)
+    if _covers(fine, low, high):
+        return fine
+    step = fine.scale[0]
+    if round((high - low) / step) < 1 << ACTIVATION_BITS:
+        zero = -(1 << (ACTIVATION_BITS - 1)) - round(low / step)
+        if abs(zero) <= 1 << (ACTIVATION_BITS - 1):
+            return Affine(True, ACTIVATION_BITS, (step,), (min(zero, (1 << (ACTIVATION_BITS - 1)) - 1),))
+    return activation_type(low, high, max(ACTIVATION_BITS, *(element.width for element in elements)))
+
+
 def refuse_per_channel(graph: Graph) -> None:
     """Activations must be quantized per tensor: one scale per channel has no integer form in a sum over channels.
 
@@ -124,15 +145,12 @@ class _Inference:
                 element = self.graph.types[node.inputs[0]].element
                 if isinstance(element, Affine) and element.axis is None:
                     self.types[node.outputs[0]] = element
-        finest: dict[str, Affine] = {}
+        wanted: dict[str, list[Affine]] = {}
         for node in self.graph.nodes:
             element = self.graph.types[node.outputs[0]].element
-            source = node.inputs[0] if node.inputs else ""
-            if node.op != "Quantize" or not isinstance(element, Affine) or element.axis is not None:
-                continue
-            if source not in finest or element.scale < finest[source].scale:
-                finest[source] = element
-        self.types = {**finest, **self.types}
+            if node.op == "Quantize" and isinstance(element, Affine) and element.axis is None:
+                wanted.setdefault(node.inputs[0], []).append(element)
+        self.types = {**{name: common_type(elements) for name, elements in wanted.items()}, **self.types}
 
     def exclusive(self, tensor: str) -> bool:
         """Whether exactly one node reads the tensor and it is no graph output."""

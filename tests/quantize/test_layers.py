@@ -189,7 +189,7 @@ def test_moves_share_a_type_and_cost_no_conversion() -> None:
     net = Network(1, 8, 8, 3)
     branches = [
         net.conv(net.x, 2),
-        net.add("MaxPool2D", [net.conv(net.x, 2)], MaxPool2DAttrs((3, 3), (1, 1), (1,) * 4)),
+        net.add("MaxPool2D", [net.conv(net.x, 2)], MaxPool2DAttrs((3, 3), (1, 1), (1, 1, 1, 1))),
     ]
     x = net.add("Resize", [net.add("Concat", branches, ConcatAttrs(3))], ResizeAttrs((0, 1, 1), (0, 1, 1)))
     integer = check(net.done(net.conv(x, 2)))

@@ -21,6 +21,7 @@ from boardfit.ops.max_pool2d import MaxPool2DAttrs
 from boardfit.ops.quantize import DequantizeAttrs, QuantizeAttrs
 from boardfit.ops.sigmoid import SigmoidAttrs
 from boardfit.ops.softmax import SoftmaxAttrs
+from boardfit.ops.tanh import TanhAttrs
 from boardfit.ops.transpose import TransposeAttrs
 from boardfit.options import QuantizeOptions
 from boardfit.passes.fuse_activation import FuseActivation
@@ -155,6 +156,30 @@ def test_types_that_follow_need_no_calibration() -> None:
     assert by_op["Lookup"] == i8(1 / 256, -128)
     assert by_op["Softmax"] == i8(1 / 256, -128)
     assert by_op["Concat"] == i8(0.02)
+
+
+def i4(scale: float) -> Affine:
+    return Affine(True, 4, (scale,), (0,))
+
+
+def test_a_tensor_quantized_twice_is_stored_for_both() -> None:
+    """Quantized finely for one reader and coarsely, with a larger range, for another."""
+    net = Network(1, 6, 6, 3)
+    x = net.quantize(net.x, i8(0.02))
+    y = net.add("Conv2D", [x, quantized_weights(net, 4, 3, 3, 3), net.random(4)], Conv2DAttrs())
+    integer = check(net.done(net.quantize(y, i4(0.2501)), net.quantize(y, i4(0.13))), worst=0.1)
+    assert [node.op for node in integer.nodes] == ["Conv2D", "Requantize", "Requantize"]
+    assert integer.types[integer.nodes[0].outputs[0]].element.scale == (0.13,)
+
+
+def test_a_function_quantized_twice_is_two_tables() -> None:
+    net = Network(1, 6, 6, 3)
+    y = net.add("Tanh", [net.quantize(net.x, i8(0.02))], TanhAttrs())
+    graph = net.done(net.quantize(y, i4(0.25)), net.quantize(y, i8(1 / 128)))
+    integer = lower(graph)
+    assert [node.op for node in integer.nodes if node.op != "Requantize"] == ["Lookup", "Lookup"]
+    for distance in steps_apart(graph, integer, samples(graph)):
+        assert distance.max() == 0
 
 
 def test_dead_channels_keep_their_bias() -> None:
