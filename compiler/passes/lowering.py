@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from ..errors import InternalError, ModelError
 from ..ir.graph import Attrs, Graph, Node
 from ..ir.rewrite import GraphEditor
 from ..ir.types import Affine, TensorType
+from ..numerics import dequantize_affine, quantize_affine
+from ..ops.lookup import LookupAttrs
 from ..ops.requantize import RequantizeAttrs
 from .elementwise_regions import function_roots, inner_tensors
 from .quantized_types import derived_types, parameter_tensors, stated_types
@@ -162,10 +165,13 @@ class Lowering:
         return made.outputs[0]
 
     def converted(self, tensor: str, element: Affine, node: Node) -> str:
-        """The tensor in another affine type; a Requantize if it is not that type already."""
-        if self.element(tensor) == element:
+        """The tensor in another affine type: itself, a Requantize, or where ties are frequent a table."""
+        source = self.element(tensor)
+        if source == element:
             return tensor
         shape = self.editor.types[tensor].shape
+        if source.width <= 8 and _every_other_is_a_tie(source, element):
+            return self._converted_by_table(tensor, element, node)
         made = self.editor.add_node(
             "Requantize",
             [tensor],
@@ -176,6 +182,27 @@ class Lowering:
             types=[TensorType(shape, element)],
         )
         return made.outputs[0]
+
+    def _converted_by_table(self, tensor: str, element: Affine, node: Node) -> str:
+        source = self.element(tensor)
+        raw = np.arange(source.minimum, source.maximum + 1)
+        table = self.constant(f"{tensor}_table", quantize_affine(dequantize_affine(raw, source), element), element)
+        made = self.editor.add_node(
+            "Lookup",
+            [tensor, table],
+            LookupAttrs("Requantize"),
+            node.source,
+            name=self.fresh(f"{node.name}_requantize"),
+            outputs=[self.fresh(f"{tensor}_requantized")],
+            types=[TensorType(self.editor.types[tensor].shape, element)],
+        )
+        return made.outputs[0]
+
+
+def _every_other_is_a_tie(source: Affine, target: Affine) -> bool:
+    """Whether steps grow by a power of two: then ties are frequent, and QuantizeLinear sends them to even."""
+    mantissa, _ = math.frexp(source.scale[0] / target.scale[0])
+    return mantissa == 0.5 and source.scale[0] < target.scale[0]
 
 
 def real_values(found: tuple[np.ndarray, Affine | None]) -> np.ndarray:

@@ -169,7 +169,8 @@ def test_a_tensor_quantized_twice_is_stored_for_both() -> None:
     y = net.add("Conv2D", [x, quantized_weights(net, 4, 3, 3, 3), net.random(4)], Conv2DAttrs())
     integer = check(net.done(net.quantize(y, i4(0.2501)), net.quantize(y, i4(0.13))), worst=0.1)
     assert [node.op for node in integer.nodes] == ["Conv2D", "Requantize", "Requantize"]
-    assert integer.types[integer.nodes[0].outputs[0]].element.scale == (0.13,)
+    stored = integer.types[integer.nodes[0].outputs[0]].element
+    assert isinstance(stored, Affine) and stored.scale == (0.13,)
 
 
 def test_a_function_quantized_twice_is_two_tables() -> None:
@@ -178,6 +179,15 @@ def test_a_function_quantized_twice_is_two_tables() -> None:
     graph = net.done(net.quantize(y, i4(0.25)), net.quantize(y, i8(1 / 128)))
     integer = lower(graph)
     assert [node.op for node in integer.nodes if node.op != "Requantize"] == ["Lookup", "Lookup"]
+    for distance in steps_apart(graph, integer, samples(graph)):
+        assert distance.max() == 0
+
+
+def test_steps_that_double_round_ties_to_even() -> None:
+    net = Network(1, 6)
+    graph = net.done(net.quantize(net.quantize(net.x, i8(0.125)), i4(0.25)))
+    integer = lower(graph)
+    assert [node.op for node in integer.nodes] == ["Lookup"]
     for distance in steps_apart(graph, integer, samples(graph)):
         assert distance.max() == 0
 
