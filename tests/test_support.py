@@ -35,3 +35,8 @@ def test_common_operators_are_done_by_both() -> None:
     rows = {row.operator: row for row in support_table()}
     for name in ("Conv", "Gemm", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Add", "Softmax", "Flatten"):
         assert all(reason is None for reason in rows[name].refusals.values()), name
+
+
+def test_the_readme_counts_right() -> None:
+    readme = (PAGE.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert f"[{len(support_table())} operators](docs/operators.md)" in readme
