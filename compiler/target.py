@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 FEATURES: Mapping[str, str] = {
     "thumb": "Thumb instruction set (Armv6-M and later)",
+    "riscv": "RISC-V instruction set RV32I: 31 registers",
     "multiply": "32 x 32 -> 32 bit multiplication in hardware (MUL)",
     "long-multiply": "32 x 32 -> 64 bit multiplication in hardware (SMULL; RISC-V: MUL with MULH)",
     "divide": "integer division in hardware (SDIV, UDIV)",

@@ -127,7 +127,7 @@ def test_broken_fpga_files(old: str, new: str, problem: str) -> None:
     [
         ("bytes: 655360", "bytes: 0", "key 'ram.bytes' is 0, but must be more than 0"),
         ("bytes: 655360", "bytes: 655360, reserved: 655360", "key 'ram.reserved' leaves no byte of 655360"),
-        ("dsp, ", "dps, ", "key 'features.5' is 'dps', but must be one of thumb, multiply"),
+        ("dsp, ", "dps, ", "key 'features.5' is 'dps', but must be one of thumb, riscv, multiply"),
         ("  wait_states: 5\n", "", "key 'wait_states' is missing in 'flash_timing'"),
     ],
 )

@@ -117,6 +117,8 @@ CASES: dict[str, tuple[str, list[Graph]]] = {
     "mve-elementwise": ("m55", ELEMENTWISE_CASES),
     "thumb-convolution": ("m0", [graph for graph in LINEAR_CASES if graph.nodes[0].op == "Conv2D"]),
     "thumb-depthwise": ("m0", DEPTHWISE_CASES),
+    "tile-linear": ("rv32", LINEAR_CASES),
+    "tile-depthwise": ("rv32", [graph for graph in DEPTHWISE_CASES if graph.name != "convolution 18"]),
 }
 
 

@@ -20,6 +20,7 @@ from . import (
     reductions,
     reshape,
     thumb,
+    tile,
     transposed,
     unary,
 )
@@ -43,6 +44,7 @@ KERNELS: tuple[Kernel, ...] = (
     *mve_depthwise.KERNELS,
     *mve_elementwise.KERNELS,
     *thumb.KERNELS,
+    *tile.KERNELS,
 )
 """Every variant; of equal predicted cost the first one wins."""
 

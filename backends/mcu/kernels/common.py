@@ -11,7 +11,7 @@ from boardfit.ir import Affine
 from boardfit.numerics import Requantization
 from boardfit.ops.activation import Activation
 from boardfit.ops.linear import centred_weights, linear_requantization
-from boardfit.plan.overlap import window_distance
+from boardfit.plan.overlap import safe_distance, window_distance
 
 from ..axes import WALK_AXES
 from ..kernel import Const, Function, Literal, Site, Table
@@ -166,6 +166,19 @@ def window_overlap(
     sizes = (site.x_storage().bytes, site.y_storage.bytes)
     image, made = (height, width, channels), (rows, columns, outputs)
     return {0: window_distance(image, made, strides, pads, element_bytes=sizes, tile=tile, buffered=buffered)}
+
+
+def pixel_overlap(site: Site, tile: int, *, buffered: bool = False) -> dict[int, int]:
+    """`Lowered.overlap` of a 1x1 convolution that makes `tile` output pixels at a time, regardless of rows.
+
+    `buffered`: a tile's inputs are all read before its first output is written.
+    """
+    _, height, width, channels = site.x().shape
+    pixels, outputs = site.x().shape[0] * height * width, site.y.shape[3]
+    first = np.arange(0, pixels, tile)
+    written = np.minimum(first + tile, pixels) * outputs * site.y_storage.bytes
+    oldest = first * channels * site.x_storage().bytes
+    return {0: safe_distance(written, oldest, buffered=buffered)}
 
 
 def array(values: Sequence[int]) -> str:

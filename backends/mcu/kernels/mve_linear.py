@@ -10,7 +10,7 @@ from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.dense import DenseAttrs
 
 from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
-from .common import LinearParameters, initialisers, linear_parameters, window_overlap
+from .common import LinearParameters, initialisers, linear_parameters, pixel_overlap, window_overlap
 from .mve_layout import (
     LANES,
     TILE,
@@ -178,7 +178,9 @@ def _lower_pointwise(site: Site) -> Lowered:
         ),
         tables=(_stream(parameters, parameters.weights.reshape(outputs, channels)),),
         records=(Record("shape", f"{function.name}_shape", fields, POINTWISE_SHAPE_BYTES),),
-        overlap=window_overlap(site, attrs.strides, attrs.pads, tile=2, buffered=outputs <= TILE),
+        overlap=pixel_overlap(site, 2, buffered=outputs <= TILE)
+        if attrs.strides == (1, 1)
+        else window_overlap(site, attrs.strides, attrs.pads, tile=2, buffered=outputs <= TILE),
         instructions=images * (50 + _pixel_instructions(rows, columns, channels, outputs, parameters)),
     )
 

@@ -216,7 +216,7 @@ def _lower_depthwise(site: Site) -> Lowered:
     row, single = (_row((kh, kw), pixels, clamp) for pixels in (PIXELS, 1))
     function = Function(
         f"depthwise_{kh}x{kw}_four_pixels{'_clamp' if clamp else ''}",
-        "thumb/depthwise.c.j2",
+        "depthwise_lines.c.j2",
         {"row": row.name, "single": single.name, "kernel_height": kh},
         (row, single),
         code_bytes=480,
