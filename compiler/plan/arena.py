@@ -16,6 +16,9 @@ from ..errors import InternalError
 CLIMB_LIMIT = 1_500
 """Orders the random walk may try."""
 
+NEAR_ENOUGH = 1.01
+"""A plan this close to the lower bound is not worth the search."""
+
 SEARCH_LIMIT = 20_000
 """Placements the search may try when first-fit does not reach the lower bound."""
 
@@ -100,7 +103,7 @@ def plan_arena(
         return ArenaPlan({}, 0, 0, 0)
     if best[0] > bound:
         best = _climb(best_order, rules, bound, best)
-    if best[0] > bound:
+    if best[0] > bound * NEAR_ENOUGH:
         best = _search(buffers, rules, bound, best)
     return ArenaPlan(best[1], best[0], bound, step)
 

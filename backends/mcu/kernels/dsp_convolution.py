@@ -102,6 +102,12 @@ def multiply_function(layer: LinearLayer) -> Function:
     )
 
 
+def pixel_function(layer: LinearLayer) -> Function:
+    """The same for one pixel."""
+    name, context = variant("multiply_pixel", layer)
+    return Function(name, "dsp/multiply_pixel.c.j2", context, (SUPPORT, FRAME), code_bytes=180, stack_bytes=48)
+
+
 def step_bytes(layer: LinearLayer) -> int:
     """Machine code of one turn of the unrolled loop in `multiply.c.j2`."""
     return 52 if is_wide(layer) else 48
@@ -127,6 +133,13 @@ def multiply_instructions(layer: LinearLayer, pixels: int) -> int:
     wide, clamped = is_wide(layer), clamps(layer.requantization)
     pair = 60 + 12 * steps + 3 * (steps // UNROLL + 1) + (steps - 3 if wide else 0) + (25 if clamped else 0)
     return math.ceil(pixels / PIXELS) * (pair * layer.outputs // 2 + 7)
+
+
+def pixel_instructions(layer: LinearLayer) -> int:
+    """Executed instructions of the inner loop for a pixel alone."""
+    steps = layer.weights.shape[1] // 4
+    pair = 32 + steps * (16 if is_wide(layer) else 14) + (10 if clamps(layer.requantization) else 0)
+    return pair * layer.outputs // 2 + 20
 
 
 def requantization_fields(layer: LinearLayer, steps: int, size: int, unroll: int) -> dict[str, str]:
@@ -172,7 +185,7 @@ def _refuse_rows(site: Site) -> str | None:
     return reason
 
 
-def _calls(site: Site, function: Function, layer: LinearLayer) -> tuple[Call, ...]:
+def _calls(site: Site, function: Function, *loops: Function) -> tuple[Call, ...]:
     image_in, image_out = math.prod(site.x().shape[1:]), math.prod(site.y.shape[1:])
     return tuple(
         Call(
@@ -181,7 +194,7 @@ def _calls(site: Site, function: Function, layer: LinearLayer) -> tuple[Call, ..
                 Input(0, image * image_in),
                 Output(0, image * image_out),
                 Const("stream"),
-                FunctionPointer(multiply_function(layer)),
+                *map(FunctionPointer, loops),
                 Const("shape"),
                 Scratch("uint32_t"),
             ),
@@ -229,7 +242,9 @@ def _lower_rows(site: Site) -> Lowered:
     )
     depth = kh * kw * channels
     line = (left + width + right) * channels
-    groups = rows * (math.ceil(columns / PIXELS) if padded else columns // PIXELS + columns % PIXELS)
+    groups = rows * (math.ceil(columns / PIXELS) if padded else columns // PIXELS)
+    singles = 0 if padded else rows * (columns % PIXELS)
+    multiply = multiply_function(layer)
     per_group = 60 + kh * (26 + 4 * kw * channels)
     loads = rows * min(kh, attrs.strides[0]) * line if padded else 0
     row = np.arange(rows)
@@ -245,13 +260,19 @@ def _lower_rows(site: Site) -> Lowered:
         oldest = (corner * channels).reshape(-1)
     distance = safe_distance(written, oldest, buffered=True) if images == 1 else None
     return Lowered(
-        calls=_calls(site, ROWS, layer),
+        calls=_calls(site, ROWS, multiply, pixel_function(layer) if singles else multiply),
         tables=(stream,),
         records=(shape,),
         scratch_bytes=8 * depth + (round_up(kh * line + slack, 4) if padded else 0),
         in_place=(0,) if distance == 0 else (),
         overlap={} if distance is None else {0: distance},
-        instructions=images * (multiply_instructions(layer, groups * PIXELS) + groups * per_group + 3 * loads),
+        instructions=images
+        * (
+            multiply_instructions(layer, groups * PIXELS)
+            + singles * pixel_instructions(layer)
+            + (groups + singles) * per_group
+            + 3 * loads
+        ),
     )
 
 
@@ -309,7 +330,7 @@ def _lower_windows(site: Site) -> Lowered:
     inside = max(0, width - kw + 1) * max(0, height - kh + 1) / (attrs.strides[0] * attrs.strides[1]) / pixels
     gather += round(min(1.0, max(0.0, 1.0 - inside)) * kh * (kw * (8 + 9 * channels) + 8))
     return Lowered(
-        calls=_calls(site, function, layer),
+        calls=_calls(site, function, multiply_function(layer)),
         tables=(stream,),
         records=(shape,),
         scratch_bytes=12 * depth,

@@ -1,4 +1,4 @@
-"""Mean over all pixels of an image for cores with the DSP extension: four channels at a time, 1.5 instructions a value."""
+"""Mean over all pixels of an image for cores with the DSP extension: four channels at a time in halfword sums."""
 
 from __future__ import annotations
 
