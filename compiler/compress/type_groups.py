@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..ir.affine import activation_type
+from ..ir.affine import activation_type, covers
 from ..ir.graph import Graph, Node
 from ..ir.types import Affine
 from ..passes.quantized_types import is_mover
@@ -72,14 +72,16 @@ class TypeGroups:
             if name in self.parameters:
                 continue
             own, shared = self.groups[name], self.groups[output]
-            if not [member for member in self.covered(own, node) if member != name or not self.exclusive(name)]:
-                self.join(name, output)  # nothing else reads it: free
-                continue
             low, high = self.range(own, shared)
-            alone_low, alone_high = self.range(own)
-            fixed = own.fixed or shared.fixed
-            if fixed is None and high - low <= LOSS_ALLOWED * (alone_high - alone_low):
-                self.join(name, output)
+            if own.fixed and not shared.fixed:
+                if covers(own.fixed, low, high):
+                    self.join(name, output)
+            elif not self.covered(own, node):
+                self.join(name, output)  # nothing else reads it: free
+            elif not (own.fixed or shared.fixed):
+                alone_low, alone_high = self.range(own)
+                if high - low <= LOSS_ALLOWED * (alone_high - alone_low):
+                    self.join(name, output)
 
 
 def _joins(node: Node) -> bool:

@@ -35,6 +35,13 @@ def real_range(element: Affine) -> tuple[float, float]:
     return (element.minimum - zero) * scale, (element.maximum - zero) * scale
 
 
+def covers(element: Affine, low: float, high: float) -> bool:
+    """Whether a per-tensor type represents the whole range, up to rounding."""
+    bottom, top = real_range(element)
+    half = element.scale[0] / 2
+    return bottom - half <= low and high <= top + half
+
+
 def symmetric_type(magnitudes: np.ndarray, width: int = WEIGHT_BITS, axis: int | None = None) -> Affine:
     """Signed symmetric type without the most negative value, for values up to the given magnitudes.
 

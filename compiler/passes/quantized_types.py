@@ -12,7 +12,7 @@ from collections.abc import Container, Mapping, Sequence
 import numpy as np
 
 from ..errors import InternalError, ModelError
-from ..ir.affine import ACTIVATION_BITS, activation_type, natural_range, real_range
+from ..ir.affine import ACTIVATION_BITS, activation_type, covers, natural_range, real_range
 from ..ir.graph import Graph, Node
 from ..ir.types import Affine, FixedPoint
 from ..numerics import dequantize
@@ -71,13 +71,6 @@ def derived_types(graph: Graph, stated: Mapping[str, Affine], inner: Container[s
     return _Inference(graph, stated).derived(inner)
 
 
-def _covers(element: Affine, low: float, high: float) -> bool:
-    """Whether a type represents the whole range, up to rounding."""
-    bottom, top = real_range(element)
-    half = element.scale[0] / 2
-    return bottom - half <= low and high <= top + half
-
-
 def common_type(elements: Sequence[Affine]) -> Affine:
     """A type in which a tensor with several Quantize nodes is stored: it covers the range of all of them.
 
@@ -89,7 +82,7 @@ def common_type(elements: Sequence[Affine]) -> Affine:
     ranges = [real_range(element) for element in elements]
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     fine = min(elements, key=lambda element: element.scale)
-    if _covers(fine, low, high):
+    if covers(fine, low, high):
         return fine
     step = fine.scale[0]
     if round((high - low) / step) < 1 << ACTIVATION_BITS:
@@ -208,7 +201,7 @@ class _Inference:
                 constants = [parameter_values(self.graph, name) for name in node.inputs if name in self.parameters]
                 ranges = np.asarray([*map(real_range, known), *((c.min(), c.max()) for c in constants)])
                 low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
-                covering = [element for element in known if _covers(element, low, high)]
+                covering = [element for element in known if covers(element, low, high)]
                 self.types[node.outputs[0]] = covering[0] if covering else activation_type(low, high, width)
             else:
                 continue

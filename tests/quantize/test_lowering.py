@@ -233,6 +233,22 @@ def test_calibration_fills_only_what_is_missing() -> None:
         assert distance.max() <= 2
 
 
+@pytest.mark.parametrize("bound", [1.0, 50.0])
+def test_a_join_with_a_quantized_branch_does_not_saturate_the_other(bound: float) -> None:
+    """The branch that brings its type lends it to the join only if the other one fits in."""
+    net = Network(1, 6, 6, 3)
+    x = net.quantize(net.x, i8(0.03))
+    weights = net.constant(net.rng.normal(size=(4, 1, 1, 3)) * 20.0)
+    other = net.add("Conv2D", [net.x, weights], Conv2DAttrs(activation=Activation(0.0, bound)))
+    graph = net.done(net.add("Concat", [x, other], ConcatAttrs(3)))
+    quantized = quantize_for_mcu(graph, samples(graph), QuantizeOptions())
+    integer = LowerQuantized()(quantized)
+    ops = [node.op for node in integer.nodes]
+    assert ("Requantize" in ops) == (bound > 3.0)
+    exact, rounded = (run(g, samples(g))[g.outputs[0]] for g in (graph, quantized))
+    assert rounded.max() == pytest.approx(exact.max(), rel=0.03)
+
+
 def test_float_left_over_is_named() -> None:
     with pytest.raises(ModelError) as caught:
         LowerQuantized()(half_quantized())
