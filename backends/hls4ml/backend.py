@@ -56,7 +56,7 @@ class Hls4mlBackend:
         """See `boardfit.backend.Backend.validate`; the graph is in fixed point."""
         streams = plan_fpga(graph, as_fpga(board), options).io_type is IoType.STREAM
         for node in graph.nodes:
-            reason = refuse(node, graph, streams)
+            reason = refuse(node, graph, streams) or too_many_registers(node, graph, streams)
             if reason is not None:
                 raise ModelError(
                     reason,
@@ -149,7 +149,7 @@ def as_fpga(board: Board) -> FpgaBoard:
 
 
 def _other_way(node: Node, graph: Graph, streams: bool) -> str:
-    if refuse(node, graph, not streams) is None:
+    if refuse(node, graph, not streams) is None and too_many_registers(node, graph, not streams) is None:
         return f"give --io-type io_{'parallel' if streams else 'stream'}"
     return "choose a microcontroller board, or change this node"
 

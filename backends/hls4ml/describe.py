@@ -28,6 +28,7 @@ KINDS = {
     "DepthwiseConv2D": "depthwise",
     "BatchNormalization": "normalize",
     "BoardfitClamp": "relu",
+    "BoardfitConv2D": "conv",
     "LeakyReLU": "leaky_relu",
     "PReLU": "leaky_relu",
     "UnaryLUT": "sigmoid",

@@ -43,7 +43,8 @@ def _register_layers() -> None:
     """Tell hls4ml about boardfit's layers, once."""
     from hls4ml.backends import get_backend
     from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
-    from hls4ml.model.layers import Layer, register_layer
+    from hls4ml.backends.vivado.passes import convolution_templates as stock
+    from hls4ml.model.layers import Conv2D, Layer, register_layer
 
     # hls4ml finds templates by the class's name, so the names below are part of the contract
 
@@ -73,7 +74,22 @@ def _register_layers() -> None:
             types = f"{params['input_t']}, {params['output_t']}, config{node.index}"
             return f"nnet::boardfit_clamp<{types}>({params['input']}, {params['output']});"
 
+    class BoardfitConv2D(Conv2D):  # type: ignore[misc]
+        """A convolution that hls4ml does not turn into its pointwise kernel, which keeps all weights in registers."""
+
+    class ConvConfig(stock.Conv2DConfigTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            LayerConfigTemplate.__init__(self, BoardfitConv2D)
+            self.template = stock.conv2d_config_template
+            self.mult_template = stock.conv_mult_config_template
+
+    class ConvCall(stock.Conv2DFunctionTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            FunctionCallTemplate.__init__(self, BoardfitConv2D, include_header=stock.conv2d_include_list)
+            self.template = stock.conv2d_function_template
+
     register_layer("BoardfitClamp", BoardfitClamp)
+    register_layer("BoardfitConv2D", BoardfitConv2D)
     backend = get_backend("vivado")  # Vitis applies the templates of Vivado too
-    backend.register_template(ClampConfig)
-    backend.register_template(ClampCall)
+    for template in (ClampConfig, ClampCall, ConvConfig, ConvCall):
+        backend.register_template(template)

@@ -10,6 +10,7 @@ from boardfit.ir import FixedPoint, Node
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.linear import fixed_accumulator
 from boardfit.ops.spec import attrs_as
+from boardfit.plan.fpga import UNROLL_LIMIT
 
 from .layer import HlsLayer, LayerContext
 
@@ -33,7 +34,8 @@ def conv2d(node: Node, context: LayerContext) -> list[HlsLayer]:
     """Conv2D: weights (out, h, w, in) become (h, w, in, out); depthwise ones (h, w, channel, 1).
 
     A dilated kernel becomes a larger one with zeros between its taps, and a grouped convolution that is not
-    depthwise a full one with zeros between the groups: hls4ml has neither, and the sums are the same.
+    depthwise a full one with zeros between the groups: hls4ml has neither, and the sums are the same. A streamed 1x1
+    convolution with more weights than the tools can put into registers takes the general kernel.
     """
     attrs = attrs_as(node.attrs, Conv2DAttrs)
     height, width, channels = context.image(node.inputs[0])
@@ -66,7 +68,9 @@ def conv2d(node: Node, context: LayerContext) -> list[HlsLayer]:
         attributes["depth_multiplier"] = 1
         return [_linear(node, context, "DepthwiseConv2D", attributes)]
     attributes["weight_data"] = spread_groups(kernel, attrs.groups).transpose(1, 2, 3, 0).copy()
-    return [_linear(node, context, "Conv2D", attributes)]
+    single = kernel.shape[1] == kernel.shape[2] == 1
+    class_name = "BoardfitConv2D" if context.streams and single and kernel.size > UNROLL_LIMIT else "Conv2D"
+    return [_linear(node, context, class_name, attributes)]
 
 
 def is_depthwise(node: Node, context: LayerContext) -> bool:

@@ -12,6 +12,7 @@ from boardfit.errors import ModelError
 from boardfit.ir import Graph, Node
 from boardfit.ops import OPS
 from boardfit.ops.average_pool2d import AveragePool2DAttrs
+from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.pad import PadAttrs
 from boardfit.ops.pooling import PoolAttrs
 from boardfit.ops.reduce_mean import ReduceMeanAttrs
@@ -20,6 +21,7 @@ from boardfit.ops.softmax import SoftmaxAttrs
 from boardfit.ops.spec import attrs_as
 from boardfit.ops.transpose import TransposeAttrs
 from boardfit.ops.unary import infer_unary
+from boardfit.plan.fpga import UNROLL_LIMIT
 
 from .layer import plain_shape
 
@@ -50,6 +52,23 @@ def refuse(node: Node, graph: Graph, streams: bool | None = None) -> Reason:
     return reason and check(node, graph, False)
 
 
+def too_many_registers(node: Node, graph: Graph, streams: bool) -> Reason:
+    """Arrays that hls4ml partitions completely must stay below the tools' limit."""
+    if not streams:
+        largest = max(graph.types[name].elements for name in (*node.inputs[:1], *node.outputs))
+        what = "a tensor that is wired in parallel"
+    elif node.op == "Dense":
+        largest, what = max(graph.types[node.inputs[1]].shape), "a vector of a dense layer"
+    elif isinstance(node.attrs, Conv2DAttrs):
+        _, height, width, _ = graph.types[node.inputs[1]].shape
+        down, across = node.attrs.dilations
+        window = ((height - 1) * down + 1) * ((width - 1) * across + 1)
+        largest, what = window * graph.types[node.inputs[0]].shape[3], "the window of a convolution"
+    else:
+        return None
+    return f"{what} has {largest} values, the tools stop at {UNROLL_LIMIT}" if largest > UNROLL_LIMIT else None
+
+
 def _free(node: Node, graph: Graph, streams: bool) -> Reason:
     return None
 
@@ -59,7 +78,19 @@ def _weights(node: Node, graph: Graph, streams: bool) -> Reason:
         return "the weights are not constant"
     if node.op == "Dense" and int(np.prod(graph.types[node.outputs[0]].shape[:-1])) != 1:
         return "a dense layer over several positions is not supported; use a 1x1 convolution"
-    return None
+    return _rows_of_a_stream(node, graph) if streams and isinstance(node.attrs, Conv2DAttrs) else None
+
+
+def _rows_of_a_stream(node: Node, graph: Graph) -> Reason:
+    """hls4ml's kernels of height 1 do not count rows; only its small pointwise kernel does."""
+    attrs = attrs_as(node.attrs, Conv2DAttrs)
+    weights = graph.types[node.inputs[1]]
+    height, width = weights.shape[1:3]
+    rows = graph.types[node.inputs[0]].shape[1] + attrs.pads[0] + attrs.pads[2]
+    if height != 1 or attrs.strides[0] == 1 or rows == 1:
+        return None
+    pointwise = width == 1 and attrs.groups == 1 and weights.elements <= UNROLL_LIMIT
+    return None if pointwise else "a kernel of height 1 with a vertical stride needs io_parallel"
 
 
 def _constants(node: Node, graph: Graph, streams: bool) -> Reason:

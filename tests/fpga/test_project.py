@@ -112,12 +112,18 @@ def overlapping_pool() -> Graph:
     return lowered(b.editor.finish(), width=8, samples=1).fixed
 
 
-@pytest.mark.parametrize("make", [padded_pool, overlapping_pool])
-def test_pooling_that_cannot_be_streamed_names_the_node_and_the_way_out(make: Callable[[], Graph]) -> None:
+def skipping_rows() -> Graph:
+    b = Builder(0)
+    b.conv(b.input("x", 6, 6, 2), 3, (1, 3), strides=(2, 1), out=True)
+    return lowered(b.editor.finish(), width=8, samples=1).fixed
+
+
+@pytest.mark.parametrize("make", [padded_pool, overlapping_pool, skipping_rows])
+def test_what_cannot_be_streamed_names_the_node_and_the_way_out(make: Callable[[], Graph]) -> None:
     graph = make()
     with pytest.raises(ModelError) as caught:
         BACKEND.validate(graph, BOARD, BackendOptions(io_type=IoType.STREAM))
-    assert "Pool2D" in str(caught.value) and "io_parallel" in str(caught.value)
+    assert graph.nodes[0].op in str(caught.value) and "io_parallel" in str(caught.value)
     assert caught.value.hint == "give --io-type io_parallel"
     BACKEND.validate(graph, BOARD, BackendOptions(io_type=IoType.PARALLEL))
 
@@ -174,3 +180,13 @@ def test_hls4ml_is_left_as_it_was() -> None:
     for tool in ("vivado", "vitis"):
         assert not any("boardfit" in target for target in backends.get_backend(tool).get_custom_source())
     assert sys.modules.get("keras", True) is not None
+
+
+def test_tensors_too_large_for_registers_are_streamed_or_refused() -> None:
+    b = Builder(0)
+    b.conv(b.input("x", 40, 40, 3), 2, (3, 3), out=True)
+    graph = lowered(b.editor.finish(), width=8, samples=1).fixed
+    with pytest.raises(ModelError, match="4800 values, the tools stop at 4096") as caught:
+        BACKEND.validate(graph, BOARD, BackendOptions(io_type=IoType.PARALLEL))
+    assert caught.value.hint == "give --io-type io_stream"
+    BACKEND.validate(graph, BOARD, BackendOptions())
