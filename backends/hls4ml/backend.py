@@ -25,7 +25,7 @@ from .host import host_softmax_files
 from .layer import HlsLayer, plain_shape
 from .layers import LayerList, make_layers
 from .project import STRATEGY_NAMES, VERSION, Port, Project, Settings, write_project
-from .refuse import refuse, refuse_op
+from .refuse import refuse, refuse_op, too_many_registers
 from .render import render
 from .testbench import reference_files, testbench
 
