@@ -1,0 +1,134 @@
+"""`make readme`: the tables of README.md, from boards and from the committed results of the benchmarks.
+
+Each table stands between `<!-- table: NAME -->` and `<!-- end -->`; a test compares them with what this module makes,
+so that no figure in the README is older than the results beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from boardfit.board import FpgaBoard, McuBoard, shipped_boards
+
+from .corpus import ROOT
+
+README = ROOT / "README.md"
+MARK = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+TINY = {"ad01": "AD", "ic01": "IC", "kws01": "KWS", "vww01": "VWW"}
+CORES = {
+    "m4": "Cortex-M4",
+    "m7": "Cortex-M7",
+    "m33": "Cortex-M33",
+    "m55": "Cortex-M55",
+    "m0": "Cortex-M0+",
+    "rv32": "RV32IMC",
+}
+
+
+def results(name: str) -> list[dict[str, Any]]:
+    """Rows of a benchmark; empty if it was never run."""
+    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    return list(json.loads(path.read_text())) if path.is_file() else []
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def boards() -> str:
+    """Every board that comes with boardfit."""
+    rows = []
+    for board in shipped_boards():
+        if isinstance(board, FpgaBoard):
+            have = f"{board.budget.lut:,} LUT, {board.budget.dsp:,} DSP, {board.budget.bram18:,} BRAM18"
+            rows.append([f"`{board.name}`", "FPGA", board.part, f"{board.clock_mhz:g} MHz", have])
+        elif isinstance(board, McuBoard):
+            have = f"{board.budget.flash // 1024:,} KB flash, {board.budget.ram // 1024:,} KB RAM"
+            rows.append([f"`{board.name}`", "MCU", board.core, f"{board.clock_mhz:g} MHz", have])
+    return markdown(["board", "kind", "part or core", "clock", "budget"], rows)
+
+
+def mcu() -> str:
+    """Instructions, code and RAM on the Cortex-M4 beside the best other tools, then the other cores."""
+    from .mcu.peers import PEERS
+
+    found = {(row["model"], row["core"]): row for row in results("mcu")}
+    rows: list[list[str]] = []
+    for model, short in TINY.items():
+        ours = found.get((model, "m4"))
+        if ours is None:
+            continue
+        rows.append([short, "**boardfit**", *_numbers(ours), "all" if ours["bytes_equal"] else "no"])
+        rows += [[short, peer.tool, *_numbers(asdict(peer)), ""] for peer in PEERS.get((model, "m4"), ())]
+    head = ["model", "tool", "instructions", "code bytes", "RAM bytes", "bytes equal to the interpreter"]
+    return markdown(head, rows)
+
+
+def cores() -> str:
+    """Instructions of one inference on every emulated core."""
+    from .mcu.peers import PEERS
+
+    found = {(row["model"], row["core"]): row for row in results("mcu")}
+    rows = []
+    for core, name in CORES.items():
+        line = [found.get((model, core)) for model in TINY]
+        if any(line):
+            equal = all(row["bytes_equal"] for row in line if row)
+            shown = [f"{row['instructions']:,}" if row else "" for row in line]
+            rows.append([name, "**boardfit**", *shown, "all" if equal else "no"])
+            peers = [PEERS.get((model, core), ()) for model in TINY]
+            if any(peers):
+                best = [f"{min(peer.instructions for peer in tools):,}" if tools else "" for tools in peers]
+                rows.append([name, "best other tool", *best, ""])
+    return markdown(["core", "tool", *TINY.values(), "bytes equal"], rows)
+
+
+def _numbers(row: Mapping[str, Any]) -> list[str]:
+    keys = ("instructions", "code_bytes", "ram_bytes")
+    return [f"{row[key]:,}" if isinstance(row.get(key), int) else "" for key in keys]
+
+
+def foundation() -> str:
+    """Every measurement of the foundation benchmark that is no time."""
+    rows = []
+    for row in results("foundation"):
+        if row["unit"] == "s":
+            continue
+        value = row["value"]
+        if isinstance(value, bool):
+            shown = "yes" if value else "NO"
+        elif isinstance(value, int):
+            shown = f"{value:,}"
+        else:
+            shown = f"{value:.2f}" if value >= 0.01 else f"{value:.1e}"
+        rows.append([row["model"], row["board"], row["check"], f"{shown} {row['unit']}".strip()])
+    return markdown(["model", "board", "check", "value"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {"boards": boards, "mcu": mcu, "cores": cores, "foundation": foundation}
+
+
+def refreshed(text: str) -> str:
+    """`text` with every marked table made anew."""
+    return MARK.sub(lambda match: match[1] + TABLES[match[2]]() + match[4], text)
+
+
+def main() -> None:
+    """Rewrite README.md; `--check` only says whether it is up to date."""
+    text = README.read_text()
+    wanted = refreshed(text)
+    if "--check" in sys.argv[1:]:
+        raise SystemExit(0 if text == wanted else "README.md has old tables: run make readme")
+    README.write_text(wanted)
+
+
+if __name__ == "__main__":
+    main()
