@@ -6,6 +6,7 @@
 #   make fast     the tests without emulator, C simulation and corpus
 #   make check    types, lint, format, fast tests
 #   make format   repair format and what ruff can repair
+#   make readme   the tables of README.md, from the boards and the results
 #   make bench    all benchmarks (make bench-foundation: one of them); results in benchmarks/results/
 #
 #   make PYTHON=python3.12 ...   another interpreter for .venv (3.10 to 3.13)
@@ -17,7 +18,7 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := test
-.PHONY: typings-tree demo test fast check format bench bench-foundation bench-estimator bench-mcu tools clean
+.PHONY: readme typings-tree demo test fast check format bench bench-foundation bench-estimator bench-mcu tools clean
 
 $(READY): pyproject.toml .ci/set-up
 	@PYTHON="$(PYTHON)" bash .ci/set-up python $(VENV)
@@ -66,3 +67,6 @@ bench-mcu: $(READY) tools
 
 clean:
 	rm -rf $(VENV) .typings build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+readme: $(READY)
+	$(BIN)/python -m benchmarks.readme
