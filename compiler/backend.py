@@ -99,6 +99,17 @@ class Backend(Protocol):
         """
         ...
 
+    def measure(self, folder: Path) -> Mapping[str, int]:
+        """What the implementation of an output folder really takes, as far as that can be found without the board.
+
+        Returns:
+            Names of `Resources` fields and of `Estimate.details` -> amount; empty if nothing can be measured.
+
+        Raises:
+            ToolError: a tool is missing or failed.
+        """
+        ...
+
 
 def find_backend(kind: str) -> Backend:
     """The backend for a kind of board ('mcu' or 'fpga').

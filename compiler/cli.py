@@ -22,6 +22,7 @@ from .options import (
     HlsTool,
     ImportOptions,
     IoType,
+    Optimize,
     QuantizeOptions,
     SoftmaxMode,
     Strategy,
@@ -102,6 +103,9 @@ SoftmaxOption = Annotated[
 ClockOption = Annotated[
     float | None, typer.Option("--clock-ns", help="FPGA: clock period.", show_default="the board's")
 ]
+OptimizeOption = Annotated[
+    Optimize, typer.Option("--optimize", help="Microcontroller: what the firmware is to be best at.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")]
 VersionOption = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 
@@ -173,6 +177,7 @@ def estimate(
     strategy: StrategyOption = None,
     softmax: SoftmaxOption = SoftmaxMode.KEEP,
     clock_ns: ClockOption = None,
+    optimize: OptimizeOption = Optimize.SPEED,
     from_table: Annotated[
         Path | None,
         typer.Option(
@@ -213,7 +218,7 @@ def estimate(
         calibration,
         imports=ImportOptions(_shapes(input_shape), channels_last_io),
         quantize=QuantizeOptions(calibration_method, width),
-        backend=BackendOptions(False, backend_tool, io_type, reuse_factor, strategy, softmax, clock_ns),
+        backend=BackendOptions(False, backend_tool, io_type, reuse_factor, strategy, softmax, clock_ns, optimize),
     )
     if as_json:
         _print_json(found)
@@ -238,6 +243,7 @@ def compile(
     strategy: StrategyOption = None,
     softmax: SoftmaxOption = SoftmaxMode.KEEP,
     clock_ns: ClockOption = None,
+    optimize: OptimizeOption = Optimize.SPEED,
     dump_ir: Annotated[
         Path | None,
         typer.Option("--dump-ir", help="Folder for the graph after each pass.", show_default=False),
@@ -255,7 +261,7 @@ def compile(
         output=output,
         imports=ImportOptions(_shapes(input_shape), channels_last_io),
         quantize=QuantizeOptions(calibration_method, width),
-        backend=BackendOptions(single_header, backend_tool, io_type, reuse_factor, strategy, softmax, clock_ns),
+        backend=BackendOptions(single_header, backend_tool, io_type, reuse_factor, strategy, softmax, clock_ns, optimize),
         dump_ir=dump_ir,
     )
     if as_json:

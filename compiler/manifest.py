@@ -42,6 +42,7 @@ def manifest_facts(
         "outputs": [_port(graph, name) for name in graph.outputs],
         "estimate": {
             "total": plain(estimate.total),
+            "details": plain(estimate.details),
             "budget": plain(estimate.budget),
             "interval": estimate.interval,
             "clock_mhz": estimate.clock_mhz,

@@ -37,6 +37,14 @@ class SoftmaxMode(str, Enum):
     HOST = "host"  # removed from the device, computed in the host code that is emitted along
 
 
+class Optimize(str, Enum):
+    """What the firmware of a microcontroller is to be best at; the others still count a little."""
+
+    SPEED = "speed"
+    SIZE = "size"
+    RAM = "ram"
+
+
 class HlsTool(str, Enum):
     """Which synthesis tool an hls4ml project is written for."""
 
@@ -83,6 +91,7 @@ class BackendOptions:
         strategy: (fpga) strategy of every layer; None lets the planner choose.
         softmax: (fpga, mcu) what becomes of a softmax at an output.
         clock_ns: (fpga) clock period; None takes the board's.
+        optimize: (mcu) what kernels are chosen and compiled for.
     """
 
     single_header: bool = False
@@ -92,3 +101,4 @@ class BackendOptions:
     strategy: Strategy | None = None
     softmax: SoftmaxMode = SoftmaxMode.KEEP
     clock_ns: float | None = None
+    optimize: Optimize = Optimize.SPEED

@@ -155,6 +155,9 @@ def verification_tables(found: Verification) -> list[Printable]:
         (run.runner, f"{run.samples:,}", f"{run.values:,}", f"{run.different:,}", _verdict(run)) for run in found.runs
     ]
     parts.append(table("", ("runner", "inferences", "values", "different", "verdict"), rows))
+    if found.footprint:
+        sizes = [(f.name, f"{f.estimated:,}", f"{f.measured:,}", f"{100 * f.error:+.2f} %") for f in found.footprint]
+        parts.append(table("", ("bytes", "estimated", "measured", "error"), sizes))
     parts += [f"not run: {runner}: {reason}" for runner, reason in found.skipped.items()]
     parts += [f"edited since it was written: {path}" for path in found.edited]
     return parts

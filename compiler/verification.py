@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .artifact import changed_files, read_manifest
-from .backend import find_backend
+from .backend import Backend, find_backend
 from .errors import OutputError, ToolError, UsageError
 from .reference import read_reference
 
@@ -56,6 +58,20 @@ class RunResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Footprint:
+    """One quantity of the implementation: what the estimate said and what was measured."""
+
+    name: str
+    estimated: int
+    measured: int
+
+    @property
+    def error(self) -> float:
+        """Relative error of the estimate."""
+        return (self.estimated - self.measured) / self.measured if self.measured else float(self.estimated != 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """The result of `boardfit verify`.
 
@@ -66,6 +82,7 @@ class Verification:
         edited: files that are no longer as they were written.
         runs: one result for each runner.
         skipped: runner -> why it could not run.
+        footprint: what the implementation takes; empty where it could not be measured.
     """
 
     folder: str
@@ -74,6 +91,7 @@ class Verification:
     edited: tuple[str, ...]
     runs: tuple[RunResult, ...]
     skipped: dict[str, str]
+    footprint: tuple[Footprint, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -120,7 +138,25 @@ def verify_folder(folder: str | Path, runner: str | None = None) -> Verification
         runs.append(_compare(name, names, reference.outputs, outputs))
     if not runs:
         raise problems[0]
-    return Verification(str(folder), backend.name, manifest["board"]["name"], tuple(edited), tuple(runs), skipped)
+    return Verification(
+        str(folder),
+        backend.name,
+        manifest["board"]["name"],
+        tuple(edited),
+        tuple(runs),
+        skipped,
+        _footprint(backend, folder, manifest["estimate"]) if runner in (None, backend.runners[0]) else (),
+    )
+
+
+def _footprint(backend: Backend, folder: Path, estimate: Mapping[str, Any]) -> tuple[Footprint, ...]:
+    """Estimate beside measurement; what could not run is told by the runs already."""
+    try:
+        measured = backend.measure(folder)
+    except ToolError:
+        return ()
+    estimated = {**estimate["total"], **estimate.get("details", {})}
+    return tuple(Footprint(name, estimated[name], amount) for name, amount in measured.items() if name in estimated)
 
 
 def _compare(runner: str, names: list[str], expected: tuple[np.ndarray, ...], found: list[np.ndarray]) -> RunResult:

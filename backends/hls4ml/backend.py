@@ -140,6 +140,10 @@ class Hls4mlBackend:
             raise UsageError(f"hls4ml projects cannot run on '{runner}'", hint="the runner is csim")
         return csim.simulate(folder, inputs)
 
+    def measure(self, folder: Path) -> Mapping[str, int]:
+        """Nothing: what a design takes is known after synthesis only."""
+        return {}
+
 
 def as_fpga(board: Board) -> FpgaBoard:
     """`board`, which must be an FPGA."""

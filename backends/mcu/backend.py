@@ -11,22 +11,24 @@ import numpy as np
 from boardfit.artifact import Artifact
 from boardfit.board import Board, McuBoard
 from boardfit.errors import InternalError
+from boardfit.estimate.mcu import McuFootprint, mcu_estimate
 from boardfit.estimate.report import Estimate
 from boardfit.ir import Affine, FixedPoint, Graph, Node
 from boardfit.ops import OPS
 from boardfit.ops.unary import infer_unary
-from boardfit.options import BackendOptions
+from boardfit.options import BackendOptions, Optimize
 
+from .cost import footprint
 from .emit import core_files
 from .execute import RUNNERS, execute, pack
+from .footprint import measure_folder
 from .kernel import Site
 from .kernels import variants_of
-from .plan import make_plan
+from .plan import OPTIMIZATION_FLAGS, make_plan
 from .project import project_files
 from .storage import storage_of
 
 PREFIX = "model"
-OPTIMIZATION = "-O2"
 
 
 def mcu_board(board: Board) -> McuBoard:
@@ -57,23 +59,28 @@ class McuBackend:
             return self.refuse_op(node.op)
         if not isinstance(graph.types[node.outputs[0]].element, Affine):
             return None
-        reasons = [kernel.reason_against(Site(node, graph, frozenset())) for kernel in variants_of(node.op)]
+        site = Site(node, graph, frozenset())  # what any core can do
+        reasons = [kernel.refuse(site) for kernel in variants_of(node.op) if not kernel.needs]
         return None if None in reasons else "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
     def validate(self, graph: Graph, board: Board, options: BackendOptions) -> None:
         """Raises ModelError for the first node without a kernel."""
-        make_plan(graph, mcu_board(board))
+        make_plan(graph, mcu_board(board), options.optimize)
 
     def estimate(self, graph: Graph, board: Board, options: BackendOptions) -> Estimate:
         """Flash, RAM and cycles of the plan `emit` uses."""
-        from .cost import estimate_plan
-
-        return estimate_plan(make_plan(graph, mcu_board(board)), mcu_board(board))
+        target = mcu_board(board)
+        found = mcu_estimate(target, _footprint(graph, target, options.optimize))
+        if found.fits:
+            return found
+        others = {aim: _footprint(graph, target, aim) for aim in Optimize if aim is not options.optimize}
+        savings = {f"give --optimize {aim.value}": after for aim, after in others.items()}
+        return mcu_estimate(target, _footprint(graph, target, options.optimize), savings)
 
     def emit(self, graph: Graph, board: Board, options: BackendOptions) -> Artifact:
         """Sources, test program, build files, README."""
         target = mcu_board(board)
-        plan = make_plan(graph, target)
+        plan = make_plan(graph, target, options.optimize)
         core = core_files(plan, target, PREFIX, single_header=options.single_header)
         around = project_files(
             plan,
@@ -81,7 +88,7 @@ class McuBackend:
             PREFIX,
             tuple(core),
             single_header=options.single_header,
-            optimization=OPTIMIZATION,
+            optimization=OPTIMIZATION_FLAGS[options.optimize],
         )
         files = {path: text.encode() for path, text in (core | around).items()}
         return Artifact(files, f"{PREFIX}.h")
@@ -98,6 +105,15 @@ class McuBackend:
     def execute(self, folder: Path, inputs: Sequence[np.ndarray], runner: str) -> list[np.ndarray]:
         """Build in a temporary folder and run on this computer ('host') or on the emulated core ('qemu')."""
         return execute(folder, inputs, runner)
+
+    def measure(self, folder: Path) -> Mapping[str, int]:
+        """Flash, RAM, arena and stack of the linked firmware."""
+        found = measure_folder(folder)
+        return {"flash": found.flash, "ram": found.ram, "arena": found.arena, "stack": found.stack}
+
+
+def _footprint(graph: Graph, board: McuBoard, aim: Optimize) -> McuFootprint:
+    return footprint(make_plan(graph, board, aim), board, OPTIMIZATION_FLAGS[aim])
 
 
 BACKEND = McuBackend()

@@ -3,26 +3,56 @@
 from __future__ import annotations
 
 from boardfit.board import McuBoard
-from boardfit.estimate.report import Estimate, LayerEstimate
-from boardfit.resources import Resources
+from boardfit.estimate.mcu import McuFootprint, McuLayer
 
-from .emit import operand_bytes
-from .plan import Plan
+from .code_size import code_size, core_key
+from .emit import operand_sizes
+from .plan import Layer, Plan, tensor_bytes
+
+WORD = 4
 
 
-def estimate_plan(plan: Plan, board: McuBoard) -> Estimate:
-    """Totals and shares of the layers."""
+def footprint(plan: Plan, board: McuBoard, optimization: str) -> McuFootprint:
+    """Sizes and counts of a plan on a board, compiled with an optimization flag."""
+    sizes = code_size(plan, core_key(board.core, board.features), optimization)
+    constants = sum(_constants(layer) for layer in plan.layers) + sum(map(_words, operand_sizes(plan)))
     layers = tuple(
-        LayerEstimate(
+        McuLayer(
             layer.node.source.node,
             layer.node.op,
-            Resources(flash=layer.lowered.constant_bytes, cycles=layer.lowered.instructions),
-            layer.lowered.instructions,
             layer.kernel.name,
+            _constants(layer),
+            _live(plan, layer),
+            layer.lowered.instructions,
         )
         for layer in plan.layers
     )
-    flash = sum(layer.resources.flash for layer in layers) + operand_bytes(plan)
-    cycles = sum(layer.resources.cycles for layer in layers)
-    total = Resources(flash=flash, ram=plan.arena.bytes, cycles=cycles)
-    return Estimate(board.name, board.budget, total, layers, cycles, board.clock_mhz)
+    return McuFootprint(layers, constants, sizes.total, plan.arena.bytes, sizes.stack, sizes.measured)
+
+
+def _words(size: int) -> int:
+    """Bytes of a constant with the padding to the next word, where compilers put the next one."""
+    return -(-size // WORD) * WORD
+
+
+def _constants(layer: Layer) -> int:
+    lowered = layer.lowered
+    return sum(_words(table.bytes) for table in lowered.tables) + sum(
+        _words(record.bytes) for record in lowered.records
+    )
+
+
+def _live(plan: Plan, layer: Layer) -> int:
+    """Bytes from the lowest to the highest end of what the layer reads, writes and scratches."""
+    pieces = [
+        (plan.places[name], tensor_bytes(plan.graph, name))
+        for name in (*layer.node.inputs, *layer.node.outputs)
+        if name in plan.places
+    ]
+    if layer.lowered.scratch_bytes:
+        pieces.append((plan.scratch[layer.node.name], layer.lowered.scratch_bytes))
+    covered, end = 0, 0
+    for start, size in sorted(pieces):
+        covered += max(0, start + size - max(end, start))
+        end = max(end, start + size)
+    return covered

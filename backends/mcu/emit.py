@@ -119,10 +119,10 @@ def _operands(plan: Plan) -> list[str]:
     return list(found)
 
 
-def operand_bytes(plan: Plan) -> int:
-    """Flash taken by constant operands."""
+def operand_sizes(plan: Plan) -> list[int]:
+    """Bytes of each constant operand."""
     graph = plan.graph
-    return sum(graph.types[name].elements * storage_of(graph.types[name].element).bytes for name in _operands(plan))
+    return [graph.types[name].elements * storage_of(graph.types[name].element).bytes for name in _operands(plan)]
 
 
 def _tables(plan: Plan, names: Names) -> list[dict[str, str]]:

@@ -22,6 +22,8 @@ from .project import VECTORS
 from .storage import STORAGES, Storage
 
 RUNNERS = ("qemu", "host")
+HOST = Path("build/host")
+FIRMWARE = Path("build/firmware")
 TIMEOUT_SECONDS = 480.0
 INSTALL = {
     "make": "apt-get install make",
@@ -40,28 +42,6 @@ class Vectors:
     inputs: tuple[tuple[Storage, tuple[int, ...]], ...]
     outputs: tuple[tuple[Storage, tuple[int, ...]], ...]
     machine: Machine | None
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What the linker and a run say about a firmware.
-
-    Attributes:
-        flash: bytes of code and constants the network brings, C library functions it calls included.
-        arena: bytes of the arena.
-        data: bytes of other static memory of the network.
-        stack: deepest use of the stack by the run function.
-    """
-
-    flash: int
-    arena: int
-    data: int
-    stack: int
-
-    @property
-    def ram(self) -> int:
-        """Arena, other static memory and stack."""
-        return self.arena + self.data + self.stack
 
 
 def read_vectors(folder: Path) -> Vectors:
@@ -116,42 +96,13 @@ def unpack(raw: bytes, ports: Sequence[tuple[Storage, tuple[int, ...]]], samples
 def execute(folder: Path, inputs: Sequence[np.ndarray], runner: str) -> list[np.ndarray]:
     """Build and run; see `boardfit.backend.Backend.execute`."""
     vectors = read_vectors(folder)
-    with _copy(folder) as place:
-        raw = _run(place, vectors, pack(inputs, [storage for storage, _ in vectors.inputs]), runner)
+    with temporary_copy(folder) as place:
+        raw = run_program(place, vectors, pack(inputs, [storage for storage, _ in vectors.inputs]), runner)
     return unpack(raw, vectors.outputs, len(inputs[0]))
 
 
-def measure(folder: Path, inputs: Sequence[np.ndarray]) -> Measured:
-    """Build the firmware, run it on the emulator and read sizes from the ELF file and the run.
-
-    Raises:
-        ToolError: a tool is missing or failed, or no emulator executes the board's instructions.
-    """
-    vectors = read_vectors(folder)
-    with _copy(folder) as place:
-        _run(place, vectors, pack(inputs, [storage for storage, _ in vectors.inputs]), "qemu")
-        build = place / "build" / "firmware"
-        stack = int.from_bytes((build / "stack.bin").read_bytes(), "little")
-        return read_elf(build / "test.elf", stack)
-
-
-def read_elf(path: Path, stack: int) -> Measured:
-    """Sizes of a linked test program (`test/link.ld` puts the network into section .model)."""
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.sections import SymbolTableSection
-
-    flash = arena = 0
-    with path.open("rb") as stream:
-        for section in ELFFile(stream).iter_sections():
-            if section.name == ".model":
-                flash = int(section["sh_size"])
-            if isinstance(section, SymbolTableSection):
-                arena += sum(int(s["st_size"]) for s in section.iter_symbols() if s.name == "arena")
-    return Measured(flash, arena, 0, stack)
-
-
 @contextmanager
-def _copy(folder: Path) -> Iterator[Path]:
+def temporary_copy(folder: Path) -> Iterator[Path]:
     """A copy of the sources: nothing is written to the output folder."""
     with tempfile.TemporaryDirectory(prefix="boardfit-verify-") as name:
         place = Path(name) / "project"
@@ -159,16 +110,21 @@ def _copy(folder: Path) -> Iterator[Path]:
         yield place
 
 
-def _run(place: Path, vectors: Vectors, inputs: bytes, runner: str) -> bytes:
+def run_program(place: Path, vectors: Vectors, inputs: bytes, runner: str) -> bytes:
+    """Build the test program in a copy of the folder, run it on `inputs` and return what it wrote.
+
+    Raises:
+        ToolError: a tool is missing or failed.
+    """
     if runner == "host":
-        build = place / "build" / "host"
+        build = place / HOST
         _call(["make", "-s", "host"], place, _compiler())
         (build / "inputs.bin").write_bytes(inputs)
         _call(["./test"], build)
     else:
         if vectors.machine is None:
             raise ToolError("no emulator executes this board's instructions")
-        build = place / "build" / "firmware"
+        build = place / FIRMWARE
         _call(["make", "-s", "firmware"], place, vectors.machine.compiler)
         (build / "inputs.bin").write_bytes(inputs)
         _call(["make", "-s", "emulate"], place, vectors.machine.qemu)

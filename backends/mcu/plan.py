@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from boardfit.board import McuBoard
 from boardfit.errors import InternalError
 from boardfit.ir import Graph, Node
-from boardfit.plan.arena import ArenaPlan, Buffer, plan_arena
+from boardfit.options import Optimize
+from boardfit.plan.arena import ArenaPlan, Buffer, lower_bound, plan_arena
 from boardfit.plan.order import Step, best_order
 
+from .choice import Candidate, choose
+from .code_size import core_key, function_size
 from .kernel import Function, Kernel, Lowered, Site
 from .kernels import variants_of
 from .storage import storage_of
+
+OPTIMIZATION_FLAGS = {Optimize.SPEED: "-O2", Optimize.SIZE: "-Os", Optimize.RAM: "-O2"}
+"""Compiler flag of each aim."""
 
 ALIGNMENT = 4
 """Of every tensor in the arena: kernels may load whole words."""
@@ -96,17 +103,28 @@ def candidates(site: Site) -> list[tuple[Kernel, Lowered]]:
     return found
 
 
-def make_plan(graph: Graph, board: McuBoard) -> Plan:
+@functools.lru_cache(maxsize=4)  # validate, estimate and emit ask for the same plan
+def make_plan(graph: Graph, board: McuBoard, optimize: Optimize = Optimize.SPEED) -> Plan:
     """Choose kernels and place tensors.
 
     Raises:
         ModelError: a node has no kernel.
     """
-    layers: list[Layer] = []
-    for node in graph.nodes:
-        kernel, lowered = min(candidates(Site(node, graph, board.features)), key=lambda found: found[1].instructions)
-        layers.append(Layer(node, kernel, lowered))
-    layers = _smallest_order(graph, layers)
+    options = [candidates(Site(node, graph, board.features)) for node in graph.nodes]
+    core, flag = core_key(board.core, board.features), OPTIMIZATION_FLAGS[optimize]
+
+    def code_bytes(lowered: Lowered) -> dict[str, int]:
+        return {function.name: function_size(function, core, flag)[0] for function in lowered.functions}
+
+    def layers_of(chosen: Sequence[Candidate]) -> list[Layer]:
+        return [Layer(node, *found) for node, found in zip(graph.nodes, chosen, strict=True)]
+
+    def ram_bytes(chosen: Sequence[Candidate]) -> int:
+        layers = layers_of(chosen)
+        buffers, shared, _ = _buffers(graph, layers)
+        return lower_bound(buffers, _overlaps(graph, layers, shared, buffers)[0])[0]
+
+    layers = _smallest_order(graph, layers_of(choose(options, optimize, code_bytes, ram_bytes)))
     graph = replace(graph, nodes=tuple(layer.node for layer in layers))
     arena, places, scratch = place(graph, layers)
     return Plan(graph, board.features, tuple(layers), arena, places, scratch)
@@ -128,7 +146,18 @@ def _smallest_order(graph: Graph, layers: Sequence[Layer]) -> list[Layer]:
 
 
 def place(graph: Graph, layers: Sequence[Layer]) -> tuple[ArenaPlan, dict[str, int], dict[str, int]]:
-    """Offsets of tensors and scratch memory.
+    """Offsets of tensors and scratch memory."""
+    buffers, shared, owners = _buffers(graph, layers)
+    arena = plan_arena(buffers, *_overlaps(graph, layers, shared, buffers))
+    places = {name: arena.offsets[f"tensor {root}"] for root, names in owners.items() for name in names}
+    scratch = {
+        layer.node.name: arena.offsets[f"scratch {layer.node.name}"] for layer in layers if layer.lowered.scratch_bytes
+    }
+    return arena, places, scratch
+
+
+def _buffers(graph: Graph, layers: Sequence[Layer]) -> tuple[list[Buffer], dict[str, str], dict[str, list[str]]]:
+    """What is to be placed, which tensors are views of which, and the tensors of each piece of memory.
 
     Step 0 is before the first layer (inputs are written), step i + 1 is layer i, and the outputs live on to the end.
     """
@@ -159,12 +188,7 @@ def place(graph: Graph, layers: Sequence[Layer]) -> tuple[ArenaPlan, dict[str, i
         for step, layer in enumerate(layers, 1)
         if layer.lowered.scratch_bytes
     ]
-    arena = plan_arena(buffers, *_overlaps(graph, layers, shared, buffers))
-    places = {name: arena.offsets[f"tensor {root}"] for root, names in owners.items() for name in names}
-    scratch = {
-        layer.node.name: arena.offsets[f"scratch {layer.node.name}"] for layer in layers if layer.lowered.scratch_bytes
-    }
-    return arena, places, scratch
+    return buffers, shared, owners
 
 
 def _overlaps(

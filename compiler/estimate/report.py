@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..resources import Resources, Shortage
@@ -53,6 +54,7 @@ class Estimate:
         bands: (low, high) around each amount that is not exact by construction, such as {"lut": (900, 2100)};
             the true amount lies inside in four cases of five.
         savings: changes that would reduce the need, any order.
+        details: parts of the totals that can be measured on their own, such as {"arena": 8972, "stack": 228}.
     """
 
     board: str
@@ -63,6 +65,7 @@ class Estimate:
     clock_mhz: float
     bands: dict[str, tuple[int, int]] = field(default_factory=dict)
     savings: tuple[Saving, ...] = ()
+    details: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def latency_seconds(self) -> float:

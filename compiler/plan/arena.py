@@ -119,14 +119,20 @@ class _Separation:
             if output in known and consumed in known and known[output].first != known[consumed].last:
                 raise InternalError(f"'{output}' cannot overlap '{consumed}': they meet at more than one step")
 
-    def below(self, lower: Buffer, upper: Buffer) -> int:
+        self.neighbours: dict[str, list[tuple[str, int, int, bool]]] = {
+            one.name: [
+                (other.name, self._below(one, other), self._below(other, one), (one.name, other.name) in self.same)
+                for other in buffers
+                if other is not one and one.meets(other)
+            ]
+            for one in buffers
+        }
+        """Buffer -> those it meets: (name, distance if below that one, distance if above, same offset legal)."""
+
+    def _below(self, lower: Buffer, upper: Buffer) -> int:
         """Smallest legal (offset of `upper` - offset of `lower`) with `lower` first."""
         distance = self.overlaps.get((lower.name, upper.name))
         return lower.bytes if distance is None else min(distance, lower.bytes)
-
-    def joined(self, one: Buffer, other: Buffer) -> bool:
-        """Whether the two may start at the same offset."""
-        return (one.name, other.name) in self.same
 
 
 def lower_bound(buffers: Sequence[Buffer], overlaps: Overlaps) -> tuple[int, int]:
@@ -160,14 +166,14 @@ def _orders(buffers: Sequence[Buffer]) -> list[list[Buffer]]:
     return [sorted(buffers, key=key) for key in keys]
 
 
-def _place(buffer: Buffer, placed: Sequence[tuple[int, Buffer]], rules: _Separation) -> int:
+def _place(buffer: Buffer, placed: Mapping[str, int], rules: _Separation) -> int:
     """Lowest offset at which `buffer` is legal beside all of `placed`."""
     forbidden: list[tuple[int, int]] = []
-    for start, other in placed:
-        if buffer.meets(other):
-            after, until = start - rules.below(buffer, other), start + rules.below(other, buffer)
+    for name, under, over, joined in rules.neighbours[buffer.name]:
+        start = placed.get(name)
+        if start is not None:
             # in place: the very same offset is legal
-            forbidden += [(after, start), (start, until)] if rules.joined(buffer, other) else [(after, until)]
+            forbidden += [(start - under, start), (start, start + over)] if joined else [(start - under, start + over)]
     forbidden.sort()
     offset = 0
     for after, until in forbidden:  # offsets strictly between the two are illegal
@@ -181,11 +187,12 @@ def _align(offset: int, alignment: int) -> int:
 
 
 def _first_fit(order: Sequence[Buffer], rules: _Separation) -> tuple[int, dict[str, int]]:
-    placed: list[tuple[int, Buffer]] = []
+    placed: dict[str, int] = {}
+    size = 0
     for buffer in order:
-        placed.append((_place(buffer, placed, rules), buffer))
-    size = max(offset + buffer.bytes for offset, buffer in placed) if placed else 0
-    return size, {buffer.name: offset for offset, buffer in placed}
+        offset = placed[buffer.name] = _place(buffer, placed, rules)
+        size = max(size, offset + buffer.bytes)
+    return size, placed
 
 
 def _climb(
@@ -228,9 +235,9 @@ def _search(
     budget = [SEARCH_LIMIT]
     found = [best]
 
-    def descend(placed: list[tuple[int, Buffer]], left: list[Buffer], top: int) -> None:
+    def descend(placed: dict[str, int], left: list[Buffer], top: int) -> None:
         if not left:
-            found[0] = (top, {buffer.name: offset for offset, buffer in placed})
+            found[0] = (top, placed)
             return
         tried: set[tuple[int, int, int, int]] = set()
         for index, buffer in enumerate(left):
@@ -244,7 +251,8 @@ def _search(
             offset = _place(buffer, placed, rules)
             if max(top, offset + buffer.bytes) >= found[0][0]:
                 continue
-            descend([*placed, (offset, buffer)], left[:index] + left[index + 1 :], max(top, offset + buffer.bytes))
+            following = {**placed, buffer.name: offset}
+            descend(following, left[:index] + left[index + 1 :], max(top, offset + buffer.bytes))
 
-    descend([], order, 0)
+    descend({}, order, 0)
     return found[0]

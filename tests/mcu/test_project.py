@@ -10,7 +10,7 @@ import pytest
 
 from boardfit.artifact import Artifact
 from boardfit.backends.mcu.backend import BACKEND
-from boardfit.backends.mcu.execute import measure
+from boardfit.backends.mcu.footprint import measure
 from boardfit.backends.mcu.plan import make_plan
 from boardfit.interp import run
 from boardfit.ir import FLOAT32, INT32, Graph

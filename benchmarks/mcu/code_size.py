@@ -1,0 +1,258 @@
+"""Measures the machine code and stack of every kernel function on every core, for the estimates.
+
+    python -m benchmarks.mcu.code_size
+
+writes `backends/mcu/code_size.json`: core -> optimization -> function -> {code, stack, calls}, the size of the C
+library functions that are called, and the size of a run function as a linear model of its calls. Needs
+arm-none-eabi-gcc (and riscv64-unknown-elf-gcc for RISC-V; cores without a compiler keep their entries).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from boardfit.backends.mcu.code_size import RUN_FEATURES, run_features
+from boardfit.backends.mcu.emit import core_files
+from boardfit.backends.mcu.kernel import Function, Kernel, Site
+from boardfit.backends.mcu.kernels import variants_of
+from boardfit.backends.mcu.machines import MACHINES, Machine
+from boardfit.backends.mcu.plan import Layer, Plan, place
+from boardfit.backends.mcu.render import function_text
+from boardfit.board import McuBoard, find_board
+from boardfit.ir import Affine, Graph, GraphEditor, TensorType
+from boardfit.target import FEATURES
+
+from .samples import sample_graphs
+
+TARGET = Path(__file__).parents[2] / "backends" / "mcu" / "code_size.json"
+OPTIMIZATIONS = ("-O2", "-Os")
+LIBRARY = ("memcpy", "memset")
+INT8 = Affine(True, 8, (1.0,), (0,))
+PREAMBLE = "#include <stdint.h>\n#define KERNEL static __attribute__((used, noipa))\n"
+
+CORE_FEATURES: Mapping[str, frozenset[str]] = {
+    "m0": frozenset({"multiply"}),
+    "m3": frozenset({"multiply", "long-multiply", "divide", "saturate", "unaligned"}),
+    "m4": frozenset({"multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
+    "m7": frozenset({"multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
+    "m33": frozenset({"multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
+    "m55": frozenset(FEATURES) - {"fpu-double"},
+    "rv32": frozenset({"multiply", "long-multiply", "divide"}),
+}
+
+
+def functions_for(features: frozenset[str]) -> dict[str, Function]:
+    """Every function that some variant uses on some sample."""
+    found: dict[str, Function] = {}
+    for graph in sample_graphs():
+        site = Site(graph.nodes[0], graph, features)
+        for kernel in variants_of(site.node.op):
+            if kernel.reason_against(site) is None:
+                found.update((function.name, function) for function in kernel.lower(site).functions)
+    return found
+
+
+def measure_function(function: Function, machine: Machine, optimization: str, folder: Path) -> dict[str, Any] | None:
+    """Code bytes, own stack frame and outside calls of one function; None for an inline one."""
+    if not function.template:
+        return None
+    text = function_text(function)
+    if "KERNEL " not in text:
+        return None
+    headers = sorted({header for needed in function.closure() for header in needed.headers})
+    source = PREAMBLE + "".join(f"#include <{header}>\n" for header in headers)
+    source += "".join(function_text(needed) for needed in function.closure() if needed.template)
+    place = folder / f"{function.name}.c"
+    place.write_text(source)
+    target = place.with_suffix(".o")
+    command = [machine.compiler, *machine.flags, optimization, "-std=c99", "-ffunction-sections", "-fdata-sections"]
+    subprocess.run([*command, "-fstack-usage", "-c", str(place), "-o", str(target)], check=True)
+    sizes, constants, outside = _object(target)
+    stack = {line.split("\t")[0].split(":")[-1]: int(line.split("\t")[1]) for line in _lines(target.with_suffix(".su"))}
+    own = {name for name in sizes if re.split(r"\.(?:part|constprop|isra)", name)[0] == function.name}
+    entry: dict[str, Any] = {
+        "code": sum(sizes[name] for name in own) + constants.get(function.name, 0),
+        "stack": stack.get(function.name, 0),
+    }
+    calls = sorted(outside & (set(LIBRARY) | {name for name in outside if name.startswith("__")}))
+    return {**entry, "calls": calls} if calls else entry
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _object(path: Path) -> tuple[dict[str, int], dict[str, int], set[str]]:
+    """Sizes of the text sections by function, of its read-only data, and undefined symbols of an object file."""
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
+
+    sizes: dict[str, int] = {}
+    constants: dict[str, int] = {}
+    outside: set[str] = set()
+    with path.open("rb") as stream:
+        for section in ELFFile(stream).iter_sections():
+            aligned = -(-int(section["sh_size"]) // 4) * 4
+            if section.name.startswith(".text."):
+                sizes[section.name.removeprefix(".text.")] = aligned
+            elif section.name.startswith(".rodata."):
+                constants[section.name.split(".")[2]] = aligned
+            if isinstance(section, SymbolTableSection):
+                outside |= {s.name for s in section.iter_symbols() if s["st_shndx"] == "SHN_UNDEF" and s.name}
+    return sizes, constants, outside
+
+
+def measure_library(names: Iterable[str], machine: Machine, folder: Path) -> dict[str, int]:
+    """Bytes that each C library function brings into a program that had none."""
+    found: dict[str, int] = {}
+    for name in sorted(names):
+        source = folder / "library.c"
+        source.write_text(
+            f"extern int {name}(void);\nint (*volatile keep)(void);\nvoid entry(void) {{ keep = {name}; }}\n"
+        )
+        target = folder / "library.elf"
+        specs = ["--specs=nano.specs"] if machine.compiler.startswith("arm-none-eabi") else []
+        link = ["-nostartfiles", "-Wl,--gc-sections", "-Wl,-e,entry", "-fno-builtin", "-Os"]
+        subprocess.run(
+            [machine.compiler, *machine.flags, *specs, *link, str(source), "-o", str(target)],
+            check=True,
+            capture_output=True,
+        )
+        found[name] = _text(target) - _entry(target)
+    return found
+
+
+def _text(path: Path) -> int:
+    from elftools.elf.elffile import ELFFile
+
+    with path.open("rb") as stream:
+        file = ELFFile(stream)
+        return sum(int(s["sh_size"]) for s in file.iter_sections() if s.name in (".text", ".rodata"))
+
+
+def _entry(path: Path) -> int:
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
+
+    with path.open("rb") as stream:
+        for section in ELFFile(stream).iter_sections():
+            if isinstance(section, SymbolTableSection):
+                for symbol in section.iter_symbols():
+                    if symbol.name == "entry":
+                        return -(-int(symbol["st_size"]) // 4) * 4
+    return 0
+
+
+def chains(features: frozenset[str]) -> list[Plan]:
+    """Plans whose run functions are measured: networks of 1 to 24 unrelated layers, seeded, some with much memory."""
+    random = np.random.default_rng(7)
+    pool: list[tuple[Graph, Kernel]] = []
+    for graph in sample_graphs():
+        site = Site(graph.nodes[0], graph, features)
+        pool += [(graph, k) for k in variants_of(site.node.op) if k.reason_against(site) is None]
+    plans: list[Plan] = []
+    for count in (1, 2, 3, 4, 6, 8, 12, 16, 20, 24) * 4:
+        picked = [pool[int(i)] for i in random.integers(0, len(pool), count)]
+        ballast = int(random.choice([0, 3000, 20000]))
+        graph = _joined([graph for graph, _ in picked], ballast)
+        kernels = [kernel for _, kernel in picked]
+        layers = [Layer(n, k, k.lower(Site(n, graph, features))) for n, k in zip(graph.nodes, kernels, strict=True)]
+        plans.append(_plan(graph, layers, features))
+    return plans
+
+
+def _joined(graphs: Sequence[Graph], ballast: int) -> Graph:
+    """One graph of the nodes of several; one output; `ballast` bytes that live throughout push offsets up."""
+    edit = GraphEditor.empty("joined")
+    if ballast:
+        edit.add_input("ballast", TensorType((1, ballast), INT8))
+        edit.outputs.append("ballast")
+    for index, graph in enumerate(graphs):
+        names: dict[str, str] = {}
+        for name in graph.inputs:
+            names[name] = edit.add_input(f"{name}_{index}", graph.types[name])
+        for name, constant in graph.constants.items():
+            names[name] = edit.add_constant(name, constant.values, graph.types[name].element)
+        node = graph.nodes[0]
+        made = edit.add_node(
+            node.op,
+            [names[name] for name in node.inputs],
+            node.attrs,
+            node.source,
+            types=graph.output_types(node),
+        )
+        edit.outputs.append(made.outputs[0])
+    return edit.finish()
+
+
+def _plan(graph: Graph, layers: Sequence[Layer], features: frozenset[str]) -> Plan:
+    arena, places, scratch = place(graph, layers)
+    return Plan(graph, features, tuple(layers), arena, places, scratch)
+
+
+def fit_run(machine: Machine, features: frozenset[str], optimization: str, folder: Path) -> dict[str, float]:
+    """Least-squares size (no term negative) of a run function (with init and accessors) from the features of its calls."""
+    board = find_board("nucleo-l4r5zi")
+    assert isinstance(board, McuBoard)
+    rows, sizes = [], []
+    for index, plan in enumerate(chains(features)):
+        prefix = f"p{index}"
+        for name, text in core_files(plan, board, prefix, single_header=False).items():
+            (folder / name).write_text(text)
+        target = folder / f"{prefix}.o"
+        command = [machine.compiler, *machine.flags, optimization, "-std=c99", "-ffunction-sections", "-fdata-sections"]
+        subprocess.run([*command, "-c", str(folder / f"{prefix}.c"), "-o", str(target)], check=True)
+        text_sizes, _, _ = _object(target)
+        sizes.append(sum(size for name, size in text_sizes.items() if name.startswith(f"{prefix}_")))
+        rows.append(run_features(plan))
+    solution, _ = nnls(np.array(rows, float), np.array(sizes, float))
+    errors = np.abs(np.array(rows) @ solution - sizes)
+    print(f"run functions of {np.mean(sizes):.0f} bytes: mean error {errors.mean():.1f}, largest {errors.max():.1f}")
+    return {name: round(float(value), 2) for name, value in zip(RUN_FEATURES, solution, strict=True)}
+
+
+def measure_core(name: str, optimization: str, workers: int) -> dict[str, Any]:
+    """All measurements of one core and optimization."""
+    machine, features = MACHINES[name], CORE_FEATURES[name]
+    functions = functions_for(features)
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(workers) as pool:
+        folder = Path(place)
+        entries = pool.map(lambda f: measure_function(f, machine, optimization, folder), functions.values())
+        measured = {key: entry for key, entry in zip(functions, entries, strict=True) if entry is not None}
+        outside = {call for entry in measured.values() for call in entry.get("calls", ())} | set(LIBRARY)
+        library = measure_library(outside, machine, folder)
+        run = fit_run(machine, features, optimization, folder)
+    return {"functions": dict(sorted(measured.items())), "library": library, "run": run}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--core", action="append", choices=sorted(CORE_FEATURES), help="only this core; repeatable")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args(arguments)
+    table: dict[str, Any] = json.loads(TARGET.read_text()) if TARGET.exists() else {}
+    for name in options.core or CORE_FEATURES:
+        if shutil.which(MACHINES[name].compiler) is None:
+            print(f"{name}: {MACHINES[name].compiler} is not installed, entries kept")
+            continue
+        for optimization in OPTIMIZATIONS:
+            table.setdefault(name, {})[optimization] = measure_core(name, optimization, options.workers)
+            print(f"{name} {optimization}: {len(table[name][optimization]['functions'])} functions")
+    TARGET.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

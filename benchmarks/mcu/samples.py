@@ -1,0 +1,158 @@
+"""Small integer graphs that between them reach every kernel function with every usual pair of element types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from boardfit.ir import FLOAT32, INT32, Affine, Attrs, ElementType, Graph, GraphEditor, Source
+from boardfit.ops import OPS
+from boardfit.ops.activation import RELU
+from boardfit.ops.add import AddAttrs
+from boardfit.ops.arg_max import ArgMaxAttrs
+from boardfit.ops.average_pool2d import AveragePool2DAttrs
+from boardfit.ops.clamp import ClampAttrs
+from boardfit.ops.concat import ConcatAttrs
+from boardfit.ops.conv2d import Conv2DAttrs
+from boardfit.ops.conv_transpose2d import ConvTranspose2DAttrs
+from boardfit.ops.dense import DenseAttrs
+from boardfit.ops.div import DivAttrs
+from boardfit.ops.gather import GatherAttrs
+from boardfit.ops.lookup import LookupAttrs
+from boardfit.ops.matmul import MatMulAttrs
+from boardfit.ops.max_pool2d import MaxPool2DAttrs
+from boardfit.ops.min_max import MaxAttrs, MinAttrs
+from boardfit.ops.mul import MulAttrs
+from boardfit.ops.pad import PadAttrs
+from boardfit.ops.prelu import PReluAttrs
+from boardfit.ops.quantize import DequantizeAttrs, QuantizeAttrs
+from boardfit.ops.reduce_mean import ReduceMeanAttrs
+from boardfit.ops.requantize import RequantizeAttrs
+from boardfit.ops.resize import ResizeAttrs
+from boardfit.ops.scale_bias import ScaleBiasAttrs
+from boardfit.ops.softmax import SoftmaxAttrs
+from boardfit.ops.sub import SubAttrs
+from boardfit.ops.transpose import TransposeAttrs
+
+S8 = Affine(True, 8, (0.05,), (3,))
+U8 = Affine(False, 8, (0.04,), (120,))
+S16 = Affine(True, 16, (0.001,), (0,))
+COARSE = Affine(True, 8, (2.0,), (1,))
+WEIGHTS = Affine(True, 8, (0.004,), (0,))
+IMAGE = (1, 8, 8, 8)
+PAIRS: tuple[tuple[Affine, Affine], ...] = (
+    (S8, S8),
+    (U8, U8),
+    (S8, U8),
+    (U8, S8),
+    (S16, S16),
+    (COARSE, S8),
+    (S8, COARSE),
+)
+"""Input and output types; the coarse ones reach the requantizations of small and of large ratios."""
+
+
+def sample_graphs() -> Iterator[Graph]:
+    """All samples, one node each."""
+    for x, y in PAIRS:
+        yield from _linear(x, y)
+        yield from _elementwise(x, y)
+        yield from _windows_and_axes(x, y)
+    for element in (S8, U8, S16):
+        yield from _moves(element)
+
+
+def _graph(
+    op: str,
+    attrs: Attrs,
+    shapes: Sequence[tuple[int, ...]],
+    elements: Sequence[ElementType],
+    y: ElementType | None,
+    constants: Sequence[tuple[np.ndarray, ElementType]] = (),
+) -> Graph:
+    edit = GraphEditor.empty("sample")
+    names = [edit.add_input(f"x{i}", _type(s, e)) for i, (s, e) in enumerate(zip(shapes, elements, strict=True))]
+    names += [edit.add_constant("constant", values, element) for values, element in constants]
+    types = OPS[op].infer(attrs, [edit.types[name] for name in names])
+    types = [t if y is None else t.with_element(y) for t in types]
+    edit.outputs = list(edit.add_node(op, names, attrs, Source("sample", op, op), types=types).outputs)
+    return edit.finish()
+
+
+def _type(shape: tuple[int, ...], element: ElementType):  # type: ignore[no-untyped-def]
+    from boardfit.ir import TensorType
+
+    return TensorType(shape, element)
+
+
+def _weights(shape: tuple[int, ...], coarse: bool = False) -> tuple[np.ndarray, ElementType]:
+    values = np.random.default_rng(1).integers(-127, 128, shape)
+    return values, Affine(True, 8, (1.0 if coarse else 0.004,), (0,))
+
+
+def _linear(x: Affine, y: Affine) -> Iterator[Graph]:
+    bias = (np.arange(8) * 100, INT32)
+    for coarse in (False, True):
+        yield _graph("Dense", DenseAttrs(), [(1, 16)], [x], y, [_weights((8, 16), coarse), bias])
+        for kernel, channels, groups, pad, stride in (
+            ((1, 1), 8, 1, 0, 1),
+            ((3, 3), 8, 1, 1, 1),
+            ((3, 3), 8, 1, 1, 2),
+            ((3, 3), 8, 2, 1, 1),
+            ((3, 3), 8, 8, 1, 1),
+            ((3, 3), 8, 8, 1, 2),
+            ((3, 3), 3, 1, 1, 2),
+            ((3, 3), 1, 1, 1, 1),
+            ((10, 4), 1, 1, 5, 2),
+        ):
+            attrs = Conv2DAttrs((stride, stride), (pad, pad, pad, pad), groups=groups)
+            weights = _weights((8, *kernel, channels // groups), coarse)
+            yield _graph("Conv2D", attrs, [(1, 8, 8, channels)], [x], y, [weights, bias])
+        transposed = ConvTranspose2DAttrs((2, 2), (1, 1, 1, 1))
+        yield _graph("ConvTranspose2D", transposed, [IMAGE], [x], y, [_weights((8, 3, 3, 8), coarse), bias])
+    yield _graph("ScaleBias", ScaleBiasAttrs(), [IMAGE], [x], y, [_weights((8,)), bias])
+    yield _graph("PRelu", PReluAttrs(), [IMAGE], [x], y, [_weights((8,))])
+    if x.width == 8:
+        yield _graph("MatMul", MatMulAttrs(), [(1, 4, 5), (1, 5, 3)], [x, x], y)
+
+
+def _elementwise(x: Affine, y: Affine) -> Iterator[Graph]:
+    attrs = {
+        "Add": AddAttrs(),
+        "Sub": SubAttrs(),
+        "Mul": MulAttrs(),
+        "Div": DivAttrs(),
+        "Min": MinAttrs(),
+        "Max": MaxAttrs(),
+    }
+    for op, attributes in attrs.items():
+        if x.width == 16 and op == "Mul":
+            continue
+        yield _graph(op, attributes, [IMAGE, IMAGE], [x, x], y)
+        yield _graph(op, attributes, [IMAGE, (1, 1, 8, 1)], [x, x], y)
+    yield _graph("Clamp", ClampAttrs(RELU), [IMAGE], [x], y)
+    yield _graph("Requantize", RequantizeAttrs(y), [IMAGE], [x], y)
+    if x.width == 8:
+        yield _graph("Lookup", LookupAttrs("sample"), [IMAGE], [x], None, [(np.arange(256) % 100, y)])
+
+
+def _windows_and_axes(x: Affine, y: Affine) -> Iterator[Graph]:
+    yield _graph("AveragePool2D", AveragePool2DAttrs((2, 2), (2, 2)), [IMAGE], [x], y)
+    yield _graph("AveragePool2D", AveragePool2DAttrs((8, 8), (1, 1)), [IMAGE], [x], y)
+    yield _graph("ReduceMean", ReduceMeanAttrs((1,)), [IMAGE], [x], y)
+    yield _graph("Softmax", SoftmaxAttrs(1), [(1, 10)], [x], y)
+
+
+def _moves(element: Affine) -> Iterator[Graph]:
+    yield _graph("MaxPool2D", MaxPool2DAttrs((2, 2), (2, 2)), [IMAGE], [element], None)
+    yield _graph("ArgMax", ArgMaxAttrs(1), [(1, 10)], [element], INT32)
+    yield _graph("ArgMax", ArgMaxAttrs(1, last=True), [(1, 10)], [element], INT32)
+    yield _graph("Concat", ConcatAttrs(3), [IMAGE, IMAGE], [element, element], None)
+    yield _graph("Pad", PadAttrs((0, 1, 1, 0), (0, 1, 1, 0)), [IMAGE], [element], None)
+    yield _graph("Transpose", TransposeAttrs((0, 3, 1, 2)), [IMAGE], [element], None)
+    yield _graph("Gather", GatherAttrs(1, (2, 0)), [IMAGE], [element], None)
+    yield _graph("Resize", ResizeAttrs((0, 0, 1), (0, 2)), [IMAGE], [element], None)
+    yield _graph("Clamp", ClampAttrs(RELU), [IMAGE], [element], element)
+    yield _graph("Quantize", QuantizeAttrs(element), [IMAGE], [FLOAT32], element)
+    yield _graph("Dequantize", DequantizeAttrs(), [IMAGE], [element], FLOAT32)

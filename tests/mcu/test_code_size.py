@@ -1,0 +1,70 @@
+"""The table of measured code sizes: complete, current, and good enough for estimates."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.mcu.code_size import CORE_FEATURES, functions_for, measure_function
+from boardfit.backends.mcu.code_size import code_size, core_key, function_size, measurements
+from boardfit.backends.mcu.kernel import Function
+from boardfit.backends.mcu.machines import MACHINES
+from boardfit.backends.mcu.plan import make_plan
+from boardfit.board import McuBoard, shipped_boards
+
+from .host import m4
+from .test_project import small_network
+
+
+def test_every_core_has_both_optimizations() -> None:
+    for core in CORE_FEATURES:
+        for optimization in ("-O2", "-Os"):
+            facts = measurements(core, optimization)
+            assert facts["functions"]
+            assert facts["library"]["memcpy"] > 0
+
+
+def test_every_board_has_a_core_in_the_table() -> None:
+    for board in shipped_boards():
+        if isinstance(board, McuBoard):
+            assert core_key(board.core, board.features) in CORE_FEATURES
+
+
+@pytest.mark.parametrize("core", ["m4", "m0"])
+def test_every_function_of_the_samples_is_in_the_table(core: str) -> None:
+    missing = [
+        name
+        for name, function in functions_for(CORE_FEATURES[core]).items()
+        if not function_size(function, core, "-O2")[2]
+    ]
+    assert not missing, "run: python -m benchmarks.mcu.code_size"
+
+
+@pytest.mark.slow
+def test_the_table_is_current(tmp_path: Path) -> None:
+    machine = MACHINES["m4"]
+    if shutil.which(machine.compiler) is None:
+        pytest.skip(f"{machine.compiler} is not installed")
+    functions = list(functions_for(CORE_FEATURES["m4"]).values())
+    for function in functions[::7]:
+        entry = measure_function(function, machine, "-O2", tmp_path)
+        if entry is not None:
+            known = measurements("m4", "-O2")["functions"][function.name]
+            assert (entry["code"], entry["stack"]) == (known["code"], known["stack"]), (
+                f"{function.name} changed: run python -m benchmarks.mcu.code_size"
+            )
+
+
+def test_an_unmeasured_function_is_judged_by_its_likes() -> None:
+    strange = Function("linear_u8_s16_s8_wide", "linear.c.j2", {})
+    code, stack, measured = function_size(strange, "m4", "-O2")
+    assert code > 100 and stack > 0 and not measured
+
+
+def test_a_plan_is_the_sum_of_its_parts() -> None:
+    sizes = code_size(make_plan(small_network(), m4()), "m4", "-O2")
+    assert sizes.measured
+    assert sizes.total == sizes.run + sum(sizes.functions.values()) + sum(sizes.library.values())
+    assert 0 < sizes.run < 400
