@@ -9,9 +9,10 @@ from boardfit.ops.elementwise import ElementwiseAttrs, SumRequantization, sum_re
 from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Site
 from ..storage import S8
 from .common import INT32_MAX, affine_refusal, initialisers
+from .dsp_convolution import SUPPORT
 
 NEEDS = frozenset({"saturate", "unaligned"})
-SUM = Function("sum_words", "dsp/sum.c.j2", code_bytes=202, stack_bytes=40, headers=("string.h",))
+SUM = Function("sum_words", "dsp/sum.c.j2", {}, (SUPPORT,), code_bytes=202, stack_bytes=40)
 SHAPE_BYTES = 5 * 4
 
 
