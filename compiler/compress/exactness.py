@@ -47,7 +47,7 @@ def _terms(node: Node, graph: Graph, types: Mapping[str, FixedPoint]) -> list[Te
     """The summands of the exact result."""
     inputs = [types[name] for name in node.inputs if name]
     plain = [(element.width + 1, element.frac) for element in inputs]
-    weights = graph.constant(node.inputs[1]) if node.op in ("Dense", "Conv2D") else None
+    weights = graph.constant(node.inputs[1]) if node.op in ("Dense", "Conv2D", "ConvTranspose2D") else None
     if weights is not None:
         raw = constant_raw(weights, inputs[1]).reshape(len(weights), -1)
         bound = absolute_bound(raw, inputs[0])

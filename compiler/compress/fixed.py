@@ -50,7 +50,7 @@ Ranges = Mapping[str, tuple[float, float]]
 SOFTMAX_REACH = 8.0
 """Distance from the maximum beyond which exp(-d) counts as exp(-8) = 0.0003."""
 
-LINEAR = frozenset({"Conv2D", "Dense"})
+LINEAR = frozenset({"Conv2D", "ConvTranspose2D", "Dense"})
 
 
 @dataclass(frozen=True, slots=True)

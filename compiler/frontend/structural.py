@@ -44,15 +44,20 @@ def _reshape(context: ImportContext, node: OnnxNode) -> None:
     shape = [
         old[i] if d == 0 and not node.integer("allowzero", 0) and i < len(old) else d for i, d in enumerate(wanted)
     ]
-    total = math.prod(old)
-    if -1 in shape:
-        known = math.prod(d for d in shape if d != -1)
-        shape[shape.index(-1)] = total // max(known, 1)
-    if math.prod(shape) != total and context.old_batch and shape and shape[0] == context.old_batch:
-        shape[0] = 1  # the exporter wrote the old fixed batch into a constant shape
-    if math.prod(shape) != total:
+    found = _filled(shape, math.prod(old))
+    if found is None and context.old_batch and shape and shape[0] == context.old_batch:
+        found = _filled([1, *shape[1:]], math.prod(old))  # the exporter wrote the old fixed batch into the shape
+    if found is None:
         raise context.error(node, f"cannot reshape {old} to {tuple(wanted)}")
-    _reshape_to(context, node, shape)
+    _reshape_to(context, node, found)
+
+
+def _filled(shape: list[int], total: int) -> list[int] | None:
+    """`shape` with its -1 replaced so that it holds `total` elements, or None if it cannot."""
+    known = math.prod(d for d in shape if d != -1)
+    if -1 in shape and known and total % known == 0:
+        shape = [total // known if d == -1 else d for d in shape]
+    return shape if math.prod(shape) == total and min(shape, default=1) > 0 else None
 
 
 def _flatten(context: ImportContext, node: OnnxNode) -> None:

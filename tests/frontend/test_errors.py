@@ -235,6 +235,7 @@ REFUSED = {
     "split sizes": (one("Split", ints(1, 1), axis=1, outputs=2), "cannot split an axis of 3 into [1, 1]"),
     "gather outside": (one("Gather", ints(3), axis=1), "indices [3] are outside an axis of 3"),
     "reshape": (one("Reshape", ints(4, -1)), "cannot reshape (1, 3, 6, 5) to (4, -1)"),
+    "reshape two unknown": (one("Reshape", ints(-1, -1)), "cannot reshape (1, 3, 6, 5) to (-1, -1)"),
     "squeeze": (one("Squeeze", ints(1)), "cannot squeeze axes [1]"),
     "expand": (one("Expand", ints(1, 2, 6, 5)), "cannot expand (1, 3, 6, 5)"),
     "transpose": (one("Transpose", perm=[0, 1]), "is not a permutation of the axes"),

@@ -256,13 +256,14 @@ def test_newer_ir_version_and_opset_than_any_runtime() -> None:
     compare(new, reference=old, tolerance=TOLERANCE)
 
 
-def test_fixed_batch_becomes_one() -> None:
+@pytest.mark.parametrize("rest", [12, -1])
+def test_fixed_batch_becomes_one(rest: int) -> None:
     """A batch of 32 written into the shapes and into a Reshape's target."""
     nodes = [node("Reshape", ["x", "t"], "f"), node("Gemm", ["f", "w", "b"], "y")]
     constants = {"w": random(12, 5), "b": random(5)}
 
     def model(batch: int) -> onnx.ModelProto:
-        shapes = {"t": np.array([batch, 12])}
+        shapes = {"t": np.array([batch, rest])}
         made = build(nodes, {"x": [batch, 3, 4]}, ["y"], constants | shapes)
         del made.graph.output[:]
         made.graph.output.append(helper.make_tensor_value_info("y", 1, [batch, 5]))
