@@ -57,7 +57,8 @@ class McuBackend:
             return "fixed-point types are for FPGAs"
         if not variants_of(node.op):
             return self.refuse_op(node.op)
-        if not isinstance(graph.types[node.outputs[0]].element, Affine):
+        ends = (node.inputs[0], node.outputs[0])
+        if not all(isinstance(graph.types[name].element, Affine) for name in ends) and node.op != "Quantize":
             return None
         site = Site(node, graph, frozenset())  # what any core can do
         reasons = [kernel.refuse(site) for kernel in variants_of(node.op) if not kernel.needs]

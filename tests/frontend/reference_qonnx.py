@@ -65,6 +65,9 @@ class _Rewriter:
             self.add("Where", [f"{y}/side", plus, minus], f"{y}/sign")
             self.add("Mul", [f"{y}/sign", node.input[1]], y)
             return
+        if node.op_type == "Trunc":
+            self.trunc(node, attributes)
+            return
         if node.op_type not in ("Quant", "IntQuant") or attributes.get("rounding_mode", b"ROUND") != b"ROUND":
             raise NotImplementedError(f"{node.op_type} {attributes}")
         bits = float(self.constants[node.input[3]])
@@ -79,6 +82,22 @@ class _Rewriter:
         self.add("Round", [f"{y}/clipped"], f"{y}/rounded")
         self.add("Sub", [f"{y}/rounded", zero], f"{y}/centred")
         self.add("Mul", [f"{y}/centred", scale], y)
+
+    def trunc(self, node: NodeProto, attributes: dict[str, Any]) -> None:
+        """Versions 1 (five inputs) and 2 (six), zero point 0."""
+        y, (x, scale) = node.output[0], node.input[:2]
+        second = len(node.input) > 5
+        bits = float(self.constants[node.input[3]] - self.constants[node.input[-1]])
+        self.add("Div", [x, scale], f"{y}/divided")
+        self.add("Round", [f"{y}/divided"], f"{y}/integer")
+        self.add("Mul", [f"{y}/integer", self.number(f"{y}/power", 2.0**-bits)], f"{y}/short")
+        if second:
+            width = float(self.constants[node.input[5]])
+            limits = [self.number(f"{y}/low", -(2 ** (width - 1))), self.number(f"{y}/high", 2 ** (width - 1) - 1)]
+            self.add("Clip", [f"{y}/short", *limits], f"{y}/clipped")
+        rounding = {b"FLOOR": "Floor", b"CEIL": "Ceil", b"ROUND": "Round"}[attributes.get("rounding_mode", b"FLOOR")]
+        self.add(rounding, [f"{y}/clipped" if second else f"{y}/short"], f"{y}/rounded")
+        self.add("Mul", [f"{y}/rounded", node.input[4] if second else scale], y)
 
     def channels_last(self, node: NodeProto) -> None:
         y = node.output[0]

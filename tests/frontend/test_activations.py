@@ -25,6 +25,12 @@ def prelu(slope: np.ndarray, shape: tuple[int, ...], opset: int) -> Case:
     return Case(name, single("PRelu", [shape], constants=[slope], opset=opset))
 
 
+def swish(alpha: float) -> Case:
+    """Swish of opset 24: no onnxruntime runs it yet; its contrib operator has the same formula."""
+    same = single("QuickGelu", [IMAGE], domain="com.microsoft", alpha=alpha)
+    return Case("Swish-24", single("Swish", [IMAGE], opset=24, alpha=alpha), reference=same)
+
+
 POSITIVE = (0.05, 6.0)
 
 CASES = [
@@ -49,6 +55,7 @@ CASES = [
     Case("Gelu-20 exact", single("Gelu", [IMAGE], opset=20)),
     Case("Gelu-20 tanh", single("Gelu", [IMAGE], opset=20, approximate="tanh")),
     Case("Gelu microsoft", single("Gelu", [IMAGE], domain="com.microsoft")),
+    swish(1.3),
     Case("QuickGelu microsoft", single("QuickGelu", [IMAGE], domain="com.microsoft", alpha=1.5)),
     Case("Clip-6", single("Clip", [IMAGE], opset=7, min=-1.0, max=2.0)),
     Case("Clip-6 lower", single("Clip", [IMAGE], opset=10, min=0.5)),
@@ -80,9 +87,3 @@ def test_prelu_before_opset_7_has_one_slope_per_channel() -> None:
     old = single("PRelu", [IMAGE], constants=[PER_CHANNEL], opset=6)
     new = single("PRelu", [IMAGE], constants=[PER_CHANNEL.reshape(3, 1, 1)], opset=9)
     Case("PRelu-6", old, reference=new).check()
-
-
-def test_swish_of_opset_24() -> None:
-    """No onnxruntime runs it yet; the contrib operator has the same formula."""
-    old = single("QuickGelu", [IMAGE], domain="com.microsoft", alpha=1.3)
-    Case("Swish-24", single("Swish", [IMAGE], opset=24, alpha=1.3), reference=old).check()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
-from .harness import NEWEST, Case, compare, single
+from .harness import NEWEST, Case, build, compare, single
 
 IMAGE = (1, 3, 6, 5)
 FAR = 2**63 - 1
@@ -109,6 +110,17 @@ PADS = [
     padded([0, 1, 0, 0, 0, 1, 0, 0], "edge"),
     move("axes input", "Pad", opset=18, constants=[ints(1, 2, 0, 3), np.float32(0.5), ints(-1, 1)]),
 ]
+
+
+def padded_convolution() -> Case:
+    """A Pad of zeros in front of a convolution, as exporters write it."""
+    nodes = [helper.make_node("Pad", ["x", "pads"], ["p"]), helper.make_node("Conv", ["p", "w"], ["y"])]
+    weights = np.random.default_rng(4).normal(0, 0.3, (4, 3, 3, 3)).astype(np.float32)
+    model = build(nodes, {"x": IMAGE}, ["y"], {"pads": ints(0, 0, 1, 1, 0, 0, 1, 1), "w": weights})
+    return Case("Pad before Conv", model, tolerance=2e-6)
+
+
+PADS.append(padded_convolution())
 
 CASES = [*SHAPES, *PICKS, *PADS]
 

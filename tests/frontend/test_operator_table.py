@@ -23,7 +23,6 @@ from . import (
     test_resize,
 )
 from .harness import Case
-from .reference_qonnx import QUANTIZERS
 
 CASES: list[Case] = [
     *test_activations.CASES,
@@ -43,7 +42,6 @@ ELSEWHERE = {
     *("Constant", "ConstantOfShape", "Range", "Shape", "Size"),  # test_exporters: folded shape arithmetic
     *("ConvInteger", "MatMulInteger"),  # test_quantized: integer products
     "Swish",  # test_activations: its own test, for no runtime has it
-    *(f"{domain}::{op}" for domain in QUANTIZERS for op in ("Trunc", "IntQuant")),  # test_qonnx
 }
 """Operators with a test of their own."""
 

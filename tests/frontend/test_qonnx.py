@@ -53,6 +53,25 @@ def per_channel(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(0.05, 0.5, shape).astype(np.float32)
 
 
+def trunc_model(
+    bits_in: int, bits_out: int, version: int, mode: str, scale: float, domain: str = GENERAL
+) -> onnx.ModelProto:
+    """A Trunc node."""
+    inputs = ["x", "s", "z", "i", *(["os"] if version == 2 else []), "o"]
+    options: dict[str, Any] = {"signed": 1, "narrow": 0} if version == 2 else {}
+    node = helper.make_node("Trunc", inputs, ["y"], domain=domain, rounding_mode=mode, **options)
+    constants = {"s": scale, "z": 0.0, "i": bits_in, "o": bits_out}
+    if version == 2:
+        constants["os"] = scale * 2 ** (bits_in - bits_out)
+    return model_of([node], {name: np.float32(value) for name, value in constants.items()})
+
+
+def trunc(version: int, mode: str, domain: str = GENERAL) -> Case:
+    """A Trunc node on integers times its scale: drops three bits."""
+    model = trunc_model(8, 5, version, mode, 0.0625, domain)
+    return Case(f"{domain} Trunc-{version} {mode}", model, reference=standard_model(model))
+
+
 ACTIVATIONS = [
     *(quant(bits, signed=s, narrow=n) for bits in (2, 4, 8) for s in (0, 1) for n in (0, 1)),
     quant(16, scale=np.float32(2**-10), signed=1, narrow=0),
@@ -61,7 +80,9 @@ ACTIVATIONS = [
     quant(4, scale=np.full((1, 1, 1, 1), 0.25, np.float32), signed=1, narrow=0),
     quant(4, scale=per_channel(1, 4, 1, 1), signed=1, narrow=1),
     quant(4, scale=per_channel(3), signed=1, narrow=0),
-    quant(3, op="IntQuant", signed=1, narrow=0, rounding_mode="ROUND"),
+    *(quant(3, op="IntQuant", domain=d, signed=1, narrow=0, rounding_mode="ROUND") for d in QUANTIZERS),
+    *(trunc(version, mode) for version in (1, 2) for mode in ("FLOOR", "CEIL", "ROUND")),
+    *(trunc(1, "FLOOR", domain) for domain in QUANTIZERS),
     *(quant(4, domain=domain, signed=1, narrow=0) for domain in QUANTIZERS),
     *(
         case_of(
@@ -153,17 +174,6 @@ def test_rounding_of_weights(mode: str, expected: list[int]) -> None:
     graph = import_model(model_of(nodes, constants, (1, 10)), "m.onnx", "m")
     (weights,) = (constant.values for constant in graph.constants.values())
     assert weights.tolist() == expected
-
-
-def trunc_model(bits_in: int, bits_out: int, version: int, mode: str, scale: float) -> onnx.ModelProto:
-    """A Trunc node."""
-    inputs = ["x", "s", "z", "i", *(["os"] if version == 2 else []), "o"]
-    options: dict[str, Any] = {"signed": 1, "narrow": 0} if version == 2 else {}
-    node = helper.make_node("Trunc", inputs, ["y"], domain=GENERAL, rounding_mode=mode, **options)
-    constants = {"s": scale, "z": 0.0, "i": bits_in, "o": bits_out}
-    if version == 2:
-        constants["os"] = scale * 2 ** (bits_in - bits_out)
-    return model_of([node], {name: np.float32(value) for name, value in constants.items()})
 
 
 @pytest.mark.parametrize("mode", ["FLOOR", "CEIL", "ROUND"])

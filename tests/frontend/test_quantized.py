@@ -126,6 +126,33 @@ def softmax(kind: int, axis: int) -> Case:
     return case
 
 
+def integer_product(op: str, shape: Sequence[int], w: np.ndarray, w_zero: Value) -> Case:
+    """ConvInteger or MatMulInteger after a static quantization, cast to real and scaled: exact."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node(op, ["q", "w", "z", "wz"], ["i"], name="node"),
+        helper.make_node("Cast", ["i"], ["r"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["r", "factor"], ["y"]),
+    ]
+    constants: dict[str, Value] = {"s": number(0.03), "z": np.uint8(90), "w": w, "wz": w_zero}
+    constants["factor"] = number(0.0004)
+    return Case(f"{op} zero points {np.shape(w_zero)}", build(nodes, {"x": shape}, ["y"], constants))
+
+
+def integer_activations() -> Case:
+    """MatMulInteger of two inputs."""
+    nodes = [
+        helper.make_node("MatMulInteger", ["a", "b", "az", "bz"], ["i"]),
+        helper.make_node("Cast", ["i"], ["r"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["r", "factor"], ["y"]),
+    ]
+    constants: dict[str, Value] = {"az": np.uint8(120), "bz": np.uint8(7), "factor": number(0.001)}
+    kinds = {"a": U8, "b": U8}
+    return Case(
+        "MatMulInteger of activations", build(nodes, {"a": (1, 3, 4), "b": (1, 4, 2)}, ["y"], constants, kinds=kinds)
+    )
+
+
 def mixed_reading(like: bool) -> Case:
     """Bytes that are dequantized in one place and cast in another."""
     cast = helper.make_node("CastLike", ["x", "s"], ["c"])
@@ -157,6 +184,10 @@ CASES = [
     *(one_input("QLinearGlobalAveragePool", kind) for kind in (U8, I8)),
     one_input("QLinearGlobalAveragePool", U8, (1, 6, 5, 4), channels_last=1),
     convolution(U8, True, True, domain=MICROSOFT, channels_last=1, pads=[1, 0, 0, 1]),
+    integer_product("ConvInteger", X, weights(3, 4, 3, 3), np.int8(0)),
+    integer_product("MatMulInteger", (1, 8), weights(8, 5), np.int8(3)),
+    integer_product("MatMulInteger", (1, 8), weights(8, 5), np.array([0, 1, -2, 3, 0], np.int8)),
+    integer_activations(),
     *(mixed_reading(like) for like in (False, True)),
     *(one_input("QLinearAveragePool", kind, kernel_shape=[3, 2], strides=[2, 2]) for kind in (U8, I8)),
     one_input("QLinearAveragePool", U8, kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
@@ -231,20 +262,6 @@ def test_clip_between_quantize_and_dequantize() -> None:
     ]
     constants = {"s": number(0.5), "z": np.int8(0), "low": np.int8(-7), "high": np.int8(7)}
     compare(build(nodes, {"x": X}, ["y"], {k: np.asarray(v) for k, v in constants.items()}))
-
-
-def test_integer_products_are_exact() -> None:
-    """ConvInteger and MatMulInteger after a static quantization, cast to real and scaled."""
-    for op, shape, w in (("ConvInteger", X, weights(3, 4, 3, 3)), ("MatMulInteger", (1, 8), weights(8, 5))):
-        nodes = [
-            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
-            helper.make_node(op, ["q", "w", "z", "wz"], ["i"], name="node"),
-            helper.make_node("Cast", ["i"], ["r"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", ["r", "factor"], ["y"]),
-        ]
-        constants = {"s": number(0.03), "z": np.uint8(90), "w": w, "wz": np.int8(0), "factor": number(0.0004)}
-        model = build(nodes, {"x": shape}, ["y"], {k: np.asarray(v) for k, v in constants.items()})
-        compare(model)
 
 
 def float_network() -> onnx.ModelProto:
