@@ -15,7 +15,7 @@ from rich.table import Table
 
 import boardfit
 from boardfit.backend import find_backend
-from boardfit.backends.mcu.execute import measure
+from boardfit.backends.mcu.footprint import measure
 from boardfit.data import load_samples
 from boardfit.errors import BoardfitError
 from boardfit.interp import run

@@ -88,7 +88,7 @@ def top1(graph: Graph, x: np.ndarray) -> np.ndarray:
 
 def microcontrollers(rows: Rows) -> None:
     """Firmware for a Cortex-M4: accuracy, byte equality on the emulator, estimate against the ELF."""
-    from boardfit.backends.mcu.execute import measure
+    from boardfit.backends.mcu.footprint import measure
     from boardfit.backends.mcu.plan import make_plan
 
     for name in MCU_MODELS:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import subprocess
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,54 +64,67 @@ def functions_for(features: frozenset[str]) -> dict[str, Function]:
     return found
 
 
-def measure_function(function: Function, machine: Machine, optimization: str, folder: Path) -> dict[str, Any] | None:
-    """Code bytes, own stack frame and outside calls of one function; None for an inline one."""
-    if not function.template:
-        return None
-    text = function_text(function)
-    if "KERNEL " not in text:
-        return None
-    headers = sorted({header for needed in function.closure() for header in needed.headers})
-    source = PREAMBLE + "".join(f"#include <{header}>\n" for header in headers)
-    source += "".join(function_text(needed) for needed in function.closure() if needed.template)
-    place = folder / f"{function.name}.c"
-    place.write_text(source)
+def measure_functions(
+    functions: Mapping[str, Function], machine: Machine, optimization: str, folder: Path
+) -> dict[str, dict[str, Any]]:
+    """Code bytes, own stack frame and outside calls of every function that is not inline, all in one source file.
+
+    Each lies in a section of its own and is neither inlined nor cloned, so company changes nothing.
+    """
+    needed: dict[str, Function] = {}
+    for function in functions.values():
+        needed.update((one.name, one) for one in function.closure() if one.template)
+    texts = {name: function_text(function) for name, function in needed.items()}
+    headers = sorted({header for function in needed.values() for header in function.headers})
+    place = folder / "functions.c"
+    place.write_text(PREAMBLE + "".join(f"#include <{header}>\n" for header in headers) + "".join(texts.values()))
     target = place.with_suffix(".o")
     command = [machine.compiler, *machine.flags, optimization, "-std=c99", "-ffunction-sections", "-fdata-sections"]
     subprocess.run([*command, "-fstack-usage", "-c", str(place), "-o", str(target)], check=True)
-    sizes, constants, outside = _object(target)
-    stack = {line.split("\t")[0].split(":")[-1]: int(line.split("\t")[1]) for line in _lines(target.with_suffix(".su"))}
-    own = {name for name in sizes if re.split(r"\.(?:part|constprop|isra)", name)[0] == function.name}
-    entry: dict[str, Any] = {
-        "code": sum(sizes[name] for name in own) + constants.get(function.name, 0),
-        "stack": stack.get(function.name, 0),
+    stacks = {
+        line.split("\t")[0].split(":")[-1]: int(line.split("\t")[1]) for line in _lines(target.with_suffix(".su"))
     }
-    calls = sorted(outside & (set(LIBRARY) | {name for name in outside if name.startswith("__")}))
-    return {**entry, "calls": calls} if calls else entry
+    found: dict[str, dict[str, Any]] = {}
+    sections = read_object(target)
+    for name, text in texts.items():
+        if "KERNEL " in text:
+            own = sections[name]
+            entry: dict[str, Any] = {"code": own.bytes, "stack": stacks.get(name, 0)}
+            found[name] = {**entry, "calls": sorted(own.calls)} if own.calls else entry
+    return found
 
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def _object(path: Path) -> tuple[dict[str, int], dict[str, int], set[str]]:
-    """Sizes of the text sections by function, of its read-only data, and undefined symbols of an object file."""
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.sections import SymbolTableSection
+@dataclass(slots=True)
+class FunctionSection:
+    """Bytes of a function's section, with padding, and the outside functions it calls."""
 
-    sizes: dict[str, int] = {}
-    constants: dict[str, int] = {}
-    outside: set[str] = set()
+    bytes: int = 0
+    calls: set[str] = field(default_factory=set)
+
+
+def read_object(path: Path) -> dict[str, FunctionSection]:
+    """The function sections of an object file by function name."""
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.relocation import RelocationSection
+
+    found: dict[str, FunctionSection] = defaultdict(FunctionSection)
     with path.open("rb") as stream:
-        for section in ELFFile(stream).iter_sections():
-            aligned = -(-int(section["sh_size"]) // 4) * 4
+        file = ELFFile(stream)
+        for section in file.iter_sections():
             if section.name.startswith(".text."):
-                sizes[section.name.removeprefix(".text.")] = aligned
-            elif section.name.startswith(".rodata."):
-                constants[section.name.split(".")[2]] = aligned
-            if isinstance(section, SymbolTableSection):
-                outside |= {s.name for s in section.iter_symbols() if s["st_shndx"] == "SHN_UNDEF" and s.name}
-    return sizes, constants, outside
+                found[section.name.removeprefix(".text.")].bytes += -(-int(section["sh_size"]) // 4) * 4
+            if isinstance(section, RelocationSection) and ".text." in section.name:
+                symbols: Any = file.get_section(section["sh_link"])
+                name = section.name.split(".text.")[1]
+                for relocation in section.iter_relocations():
+                    symbol = symbols.get_symbol(relocation["r_info_sym"])
+                    if symbol["st_shndx"] == "SHN_UNDEF" and symbol.name:
+                        found[name].calls.add(symbol.name)
+    return found
 
 
 def measure_library(names: Iterable[str], machine: Machine, folder: Path) -> dict[str, int]:
@@ -163,7 +176,7 @@ def chains(features: frozenset[str]) -> list[Plan]:
         site = Site(graph.nodes[0], graph, features)
         pool += [(graph, k) for k in variants_of(site.node.op) if k.reason_against(site) is None]
     plans: list[Plan] = []
-    for count in (1, 2, 3, 4, 6, 8, 12, 16, 20, 24) * 4:
+    for count in (1, 2, 3, 4, 6, 8, 12, 16, 20, 24) * 2:
         picked = [pool[int(i)] for i in random.integers(0, len(pool), count)]
         ballast = int(random.choice([0, 3000, 20000]))
         graph = _joined([graph for graph, _ in picked], ballast)
@@ -203,7 +216,7 @@ def _plan(graph: Graph, layers: Sequence[Layer], features: frozenset[str]) -> Pl
 
 
 def fit_run(machine: Machine, features: frozenset[str], optimization: str, folder: Path) -> dict[str, float]:
-    """Least-squares size (no term negative) of a run function (with init and accessors) from the features of its calls."""
+    """Size of a run function, with init and accessors, from its calls: least squares, no term negative."""
     board = find_board("nucleo-l4r5zi")
     assert isinstance(board, McuBoard)
     rows, sizes = [], []
@@ -214,8 +227,7 @@ def fit_run(machine: Machine, features: frozenset[str], optimization: str, folde
         target = folder / f"{prefix}.o"
         command = [machine.compiler, *machine.flags, optimization, "-std=c99", "-ffunction-sections", "-fdata-sections"]
         subprocess.run([*command, "-c", str(folder / f"{prefix}.c"), "-o", str(target)], check=True)
-        text_sizes, _, _ = _object(target)
-        sizes.append(sum(size for name, size in text_sizes.items() if name.startswith(f"{prefix}_")))
+        sizes.append(sum(s.bytes for name, s in read_object(target).items() if name.startswith(f"{prefix}_")))
         rows.append(run_features(plan))
     solution, _ = nnls(np.array(rows, float), np.array(sizes, float))
     errors = np.abs(np.array(rows) @ solution - sizes)
@@ -223,14 +235,12 @@ def fit_run(machine: Machine, features: frozenset[str], optimization: str, folde
     return {name: round(float(value), 2) for name, value in zip(RUN_FEATURES, solution, strict=True)}
 
 
-def measure_core(name: str, optimization: str, workers: int) -> dict[str, Any]:
+def measure_core(name: str, optimization: str) -> dict[str, Any]:
     """All measurements of one core and optimization."""
     machine, features = MACHINES[name], CORE_FEATURES[name]
-    functions = functions_for(features)
-    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(workers) as pool:
+    with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        entries = pool.map(lambda f: measure_function(f, machine, optimization, folder), functions.values())
-        measured = {key: entry for key, entry in zip(functions, entries, strict=True) if entry is not None}
+        measured = measure_functions(functions_for(features), machine, optimization, folder)
         outside = {call for entry in measured.values() for call in entry.get("calls", ())} | set(LIBRARY)
         library = measure_library(outside, machine, folder)
         run = fit_run(machine, features, optimization, folder)
@@ -241,7 +251,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--core", action="append", choices=sorted(CORE_FEATURES), help="only this core; repeatable")
-    parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args(arguments)
     table: dict[str, Any] = json.loads(TARGET.read_text()) if TARGET.exists() else {}
     for name in options.core or CORE_FEATURES:
@@ -249,9 +258,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{name}: {MACHINES[name].compiler} is not installed, entries kept")
             continue
         for optimization in OPTIMIZATIONS:
-            table.setdefault(name, {})[optimization] = measure_core(name, optimization, options.workers)
-            print(f"{name} {optimization}: {len(table[name][optimization]['functions'])} functions")
-    TARGET.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
+            table.setdefault(name, {})[optimization] = measure_core(name, optimization)
+            print(f"{name} {optimization}: {len(table[name][optimization]['functions'])} functions", flush=True)
+        TARGET.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

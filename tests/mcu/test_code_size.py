@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.mcu.code_size import CORE_FEATURES, functions_for, measure_function
+from benchmarks.mcu.code_size import CORE_FEATURES, functions_for, measure_functions
 from boardfit.backends.mcu.code_size import code_size, core_key, function_size, measurements
 from boardfit.backends.mcu.kernel import Function
 from boardfit.backends.mcu.machines import MACHINES
@@ -47,14 +47,8 @@ def test_the_table_is_current(tmp_path: Path) -> None:
     machine = MACHINES["m4"]
     if shutil.which(machine.compiler) is None:
         pytest.skip(f"{machine.compiler} is not installed")
-    functions = list(functions_for(CORE_FEATURES["m4"]).values())
-    for function in functions[::7]:
-        entry = measure_function(function, machine, "-O2", tmp_path)
-        if entry is not None:
-            known = measurements("m4", "-O2")["functions"][function.name]
-            assert (entry["code"], entry["stack"]) == (known["code"], known["stack"]), (
-                f"{function.name} changed: run python -m benchmarks.mcu.code_size"
-            )
+    found = measure_functions(functions_for(CORE_FEATURES["m4"]), machine, "-O2", tmp_path)
+    assert found == measurements("m4", "-O2")["functions"], "run: python -m benchmarks.mcu.code_size"
 
 
 def test_an_unmeasured_function_is_judged_by_its_likes() -> None:
