@@ -107,7 +107,11 @@ GUESS: Mapping[str, Mapping[str, float]] = {
 }
 # What HLS reports do not show: Vivado builds a shallow FIFO from registers, both words of it.
 SYNTHESIS_GUESS: Mapping[str, Mapping[str, float]] = {"lut": {}, "ff": {"fifo_register_bits": 2}}
+# Medians over pairs of reports of one project. Around shared multipliers more is saved: the adder behind one goes
+# into the DSP slice, the multiplexer in front of it into the memory's address.
 COMMON_RATIO = {"lut": 0.55, "ff": 0.75}
+ABSORBED_RATIO = 0.3
+ABSORBED = frozenset({"accumulate_shared", "select_input", "gather"})
 HLS_RIDGE, SYNTHESIS_RIDGE = 0.45, {"lut": 2.5, "ff": 0.5}
 FLOOR = 40.0
 TAIL = 0.06
@@ -159,7 +163,10 @@ def fit(samples: Sequence[Sample]) -> Coefficients:
         reported = [s for s in samples if s.stage == "hls" and resource in s.actual]
         hls[resource] = fit_prices(reported, resource, guess, HLS_RIDGE)
         built = [s for s in samples if s.stage == "synthesis" and resource in s.actual]
-        start = {name: price * COMMON_RATIO[resource] for name, price in hls[resource].items()}
+        start = {
+            name: price * (ABSORBED_RATIO if resource == "lut" and name in ABSORBED else COMMON_RATIO[resource])
+            for name, price in hls[resource].items()
+        }
         start |= SYNTHESIS_GUESS[resource]
         offset = [
             overflow_luts(

@@ -114,7 +114,7 @@ def _elementwise(layer: LayerDescription, timing: Timing) -> Ingredients:
         bram["tables"] = math.ceil(lanes / 2) * weight_blocks(layer.table_size, layer.table_bits, 1024)
     elif layer.kind == "product":
         lut["scale"] = lanes * inputs
-        dsp = float(lanes) if 2 * inputs >= 21 else 0.0
+        dsp = float(lanes) if 2 * inputs >= 21 else lanes / 3
     elif layer.kind == "normalize":
         lut["scale"] = lanes * (inputs + results)
         wide = inputs + layer.weight_precision.width >= 22

@@ -60,8 +60,8 @@ def make_clock(design: DesignDescription, device: Device, coefficients: Coeffici
 def tree_depth(layer: LayerDescription, multipliers: Multipliers, clock: Clock) -> tuple[int, float]:
     """(cycles, registers) of multiply and adder tree; registers as a multiple of one register per product.
 
-    The logic delay is cut evenly into cycles of the usable period. A cut behind k levels of the tree holds 2**-k
-    values per product; a cut at the products costs nothing where they leave a DSP slice, which has that register.
+    The tools schedule as early as possible: a cut after every usable period. A cut behind k levels of the tree holds
+    2**-k values per product; a cut at the products costs nothing where they leave a DSP slice, which has that register.
     """
     inputs = max(1.0, multipliers.nonzero / max(1, layer.n_out))
     levels = math.ceil(math.log2(inputs)) if inputs > 1 else 0
@@ -78,7 +78,7 @@ def tree_depth(layer: LayerDescription, multipliers: Multipliers, clock: Clock) 
     in_slices = min(1.0, multipliers.dsp / max(1.0, multipliers.nonzero))
     registers = 0.0
     for cut in range(1, depth + 1):
-        level = (cut * delay / (depth + 1) - front) / clock.add_ns
+        level = (cut * clock.usable_ns - front) / clock.add_ns
         registers += 2.0**-level if level > 0 else 1 - in_slices
     return depth, registers
 
