@@ -2,7 +2,7 @@
 
 Instructions per inference, bytes of flash that are not weights, and bytes of RAM with input and output (None where
 the tool gives no working program). TensorFlow Lite Micro with CMSIS-NN (int8 kernels only), bakeNN 1.0, TinyEngine;
-compiler arm-none-eabi-gcc 12.2 at -O2. The study that gave them is summed up in docs/benchmarks.md.
+compiler arm-none-eabi-gcc 12.2 at -O2. How both are counted: docs/microcontroller-kernels.md.
 """
 
 from __future__ import annotations
