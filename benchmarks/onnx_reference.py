@@ -42,7 +42,7 @@ def run_samples(model: onnx.ModelProto, samples: np.ndarray) -> list[np.ndarray]
     given = runner.get_inputs()[0]
     dtype = {"tensor(float)": np.float32, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8}[given.type]
     parts = [runner.run(None, {given.name: sample.astype(dtype)}) for sample in samples]
-    return [np.stack([part[i] for part in parts]) for i in range(len(parts[0]))]
+    return [np.stack([np.asarray(part[i]) for part in parts]) for i in range(len(parts[0]))]
 
 
 def outputs(path: Path, samples: np.ndarray) -> list[np.ndarray]:

@@ -50,7 +50,8 @@ def test_labels_beside_the_data_are_ignored() -> None:
 def test_integers_are_values_unless_a_scale_is_given() -> None:
     whole = X.astype(np.uint8)
     assert np.array_equal(check_samples({"x": whole}, IMAGE, "f")["in0"][:, 0], whole)
-    scaled = check_samples({"x": whole, "scale": np.float32(0.5), "zero_point": np.int8(10)}, IMAGE, "f")["in0"]
+    scalars: dict[str, np.ndarray] = {"scale": np.asarray(0.5, np.float32), "zero_point": np.asarray(10, np.int8)}
+    scaled = check_samples({"x": whole, **scalars}, IMAGE, "f")["in0"]
     assert np.array_equal(scaled[:, 0], (whole.astype(np.float32) - 10) * 0.5)
 
 

@@ -63,7 +63,7 @@ def test_python_interface_is_typed_and_lazy() -> None:
     assert all(reason is None for layer in seen.layers for reason in layer.refusals.values())
     assert set(boardfit.__all__) <= set(dir(boardfit))
     with pytest.raises(AttributeError, match="no attribute 'fly'"):
-        _ = boardfit.fly  # type: ignore[attr-defined]
+        _ = boardfit.fly
 
 
 @pytest.mark.slow

@@ -60,8 +60,8 @@ def storage_for(values: np.ndarray) -> Storage:
     """
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
     for storage in (S8, S16, S32):
-        info = np.iinfo(np.dtype(storage.dtype))
-        if info.min <= low and high <= info.max:
+        limit = 1 << (8 * storage.bytes - 1)
+        if -limit <= low and high < limit:
             return storage
     raise InternalError(f"constant values {low} to {high} outside 32 bits")
 

@@ -42,6 +42,10 @@ class Node:
     attrs: Attrs
     source: Source
 
+    def input(self, index: int) -> str:
+        """Name of an input; the empty string if the node has none at that place."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoding:

@@ -81,12 +81,12 @@ def linear_accumulator_bits(graph: Graph, node: Node) -> int:
     weights = graph.constant(node.inputs[1])
     if weights is None:
         raise InternalError(f"'{node.name}' has no constant weights")
-    bias = graph.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+    bias = graph.constant(node.input(2)) if node.input(2) else None
     if isinstance(w.element, Affine):
         flat = centred_weights(weights, w.element).reshape(len(weights), -1)
         return signed_bits(*accumulator_range(flat, bias, x.element))
     flat = weights.reshape(len(weights), -1)
-    bias_type = as_fixed(graph.types[node.inputs[2]].element) if bias is not None else None
+    bias_type = as_fixed(graph.types[node.input(2)].element) if bias is not None else None
     return fixed_accumulator(as_fixed(x.element), as_fixed(w.element), flat, bias_type, bias).element.width
 
 

@@ -32,7 +32,7 @@ def import_max_pool(context: ImportContext, node: OnnxNode) -> None:
     """ONNX MaxPool, 1-D or 2-D."""
     from ..frontend.geometry import pool_geometry
 
-    if len(node.outputs) > 1 and node.outputs[1]:
+    if any(node.outputs[1:]):
         raise context.error(node, "the second output (indices) is not supported")
     image, rank, geometry, overhang = pool_geometry(context, node)
     attrs = MaxPool2DAttrs(geometry.kernel, geometry.strides, geometry.pads, geometry.dilations, overhang)

@@ -170,8 +170,8 @@ def _into_previous(editor: Editing, node: Node) -> bool:
         return False
     values, element = source
     bias = np.zeros(len(scale))
-    if len(layer.inputs) > 2 and layer.inputs[2]:
-        old = editor.real_constant(layer.inputs[2])
+    if layer.input(2):
+        old = editor.real_constant(layer.input(2))
         if old is None:
             return False
         bias = old.astype(np.float64)
@@ -208,8 +208,8 @@ def _into_next(editor: Editing, node: Node) -> bool:
         return False
     weights = real.astype(np.float64)
     bias = np.zeros(len(weights))
-    if len(layer.inputs) > 2 and layer.inputs[2]:
-        old = editor.real_constant(layer.inputs[2])
+    if layer.input(2):
+        old = editor.real_constant(layer.input(2))
         if old is None:
             return False
         bias = old.astype(np.float64)
