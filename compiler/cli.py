@@ -218,7 +218,15 @@ def estimate(
         calibration,
         imports=ImportOptions(_shapes(input_shape), channels_last_io),
         quantize=QuantizeOptions(calibration_method, width),
-        backend=BackendOptions(False, backend_tool, io_type, reuse_factor, strategy, softmax, clock_ns, optimize),
+        backend=BackendOptions(
+            tool=backend_tool,
+            io_type=io_type,
+            reuse_factor=reuse_factor,
+            strategy=strategy,
+            softmax=softmax,
+            clock_ns=clock_ns,
+            optimize=optimize,
+        ),
     )
     if as_json:
         _print_json(found)
@@ -261,7 +269,16 @@ def compile(
         output=output,
         imports=ImportOptions(_shapes(input_shape), channels_last_io),
         quantize=QuantizeOptions(calibration_method, width),
-        backend=BackendOptions(single_header, backend_tool, io_type, reuse_factor, strategy, softmax, clock_ns, optimize),
+        backend=BackendOptions(
+            single_header=single_header,
+            tool=backend_tool,
+            io_type=io_type,
+            reuse_factor=reuse_factor,
+            strategy=strategy,
+            softmax=softmax,
+            clock_ns=clock_ns,
+            optimize=optimize,
+        ),
         dump_ir=dump_ir,
     )
     if as_json:
