@@ -130,38 +130,51 @@ def import_bipolar_quant(context: ImportContext, node: OnnxNode) -> None:
     context.bind(node.outputs[0], _quantized(context, node, y, element))
 
 
+def _trunc_types(context: ImportContext, node: OnnxNode) -> tuple[Affine, Affine]:
+    """Integer types before and after a Trunc.
+
+    Version 2 (six inputs) states signs and the output scale. Version 1 states neither: a sign bit more holds both.
+    """
+    second = len(node.inputs) > 5
+    width = _width(context, node, 3, "the input bit width")
+    out_width = _width(context, node, 5 if second else 4, "the output bit width")
+    fine = _element(context, node, 0, width, False)
+    if fine.zero_point != (0,):
+        raise context.error(node, "a zero point other than 0 is not supported")
+    bits = width - out_width
+    if second:
+        out_scale = float(context.constant(node, 4, "the output scale").reshape(-1)[0])
+        bits = round(math.log2(out_scale / fine.scale[0])) if out_scale > 0 else -1
+    if bits < 0:
+        raise context.error(node, "the output is finer than the input")
+    narrow = second and bool(node.integer("narrow", 0))
+    if narrow and not fine.signed:
+        raise context.error(node, "an unsigned narrow range is not supported")
+    coarse = replace(fine, width=out_width, scale=(math.ldexp(fine.scale[0], bits),), narrow=narrow)
+    if not second:
+        fine, coarse = (replace(e, signed=True, width=min(e.width + 1, WIDEST)) for e in (fine, coarse))
+    return fine, coarse
+
+
 def import_trunc(context: ImportContext, node: OnnxNode) -> None:
     """Trunc: drop the lowest bits of an integer, n -> floor(n / 2**k), written as two nearest roundings.
 
     n - (2**k - 1) / 2 divided by 2**k is never a tie, and rounds to the floor.
     """
-    second = len(node.inputs) > 5 or "signed" in node.attributes
-    width = _width(context, node, 3, "the input bit width")
-    out_width = _width(context, node, 5 if second else 4, "the output bit width")
     rounding = node.text("rounding_mode", "FLOOR").upper()
     if rounding not in ("FLOOR", "CEIL", *NEAREST_EVEN):
         raise context.error(node, f"rounding mode '{rounding}' is not supported")
-    element = _element(context, node, 0, min(width + 1, WIDEST), False)
-    if element.zero_point != (0,):
-        raise context.error(node, "a zero point other than 0 is not supported")
-    scale = element.scale[0]
+    fine, coarse = _trunc_types(context, node)
+    scale = fine.scale[0]
     if rounding in NEAREST_EVEN and math.frexp(scale)[0] != 0.5:  # ties must be exact in binary32
         raise context.error(node, f"rounding mode '{rounding}' needs a scale that is a power of two, not {scale:g}")
-    bits = width - out_width
-    if second:
-        bits = round(math.log2(float(context.constant(node, 4, "the output scale").reshape(-1)[0]) / scale))
-    if bits < 0:
-        raise context.error(node, f"the output has {-bits} bits more than the input")
-    coarse = replace(element, scale=(math.ldexp(scale, bits),), width=min(out_width + 1, WIDEST))
-    if second:
-        coarse = replace(coarse, width=out_width, narrow=bool(node.integer("narrow", 0)) and coarse.signed)
-    y = _quantized(context, node, context.tensor(node, 0), replace(element, signed=True))
-    if rounding in ("FLOOR", "CEIL") and bits:
-        offset = ((1 << bits) - 1) / 2 * scale * (-1 if rounding == "FLOOR" else 1)
+    y = _quantized(context, node, context.tensor(node, 0), fine)
+    if rounding in ("FLOOR", "CEIL") and coarse.scale != fine.scale:
+        offset = (coarse.scale[0] - scale) / 2 * (-1 if rounding == "FLOOR" else 1)
         y = context.emit(node, "Add", [y, scalar(context, node, offset, "offset")], AddAttrs(), suffix="offset")
-    y = _quantized(context, node, y, coarse if second else replace(coarse, signed=True))
-    if not second and bits:  # version 1 returns the short integer times the old scale
-        factor = scalar(context, node, math.ldexp(1.0, -bits), "factor")
+    y = _quantized(context, node, y, coarse)
+    if len(node.inputs) == 5 and coarse.scale != fine.scale:  # version 1: the short integer times the old scale
+        factor = scalar(context, node, scale / coarse.scale[0], "factor")
         y = context.emit(node, "Mul", [y, factor], MulAttrs(), suffix="rescale")
     context.bind(node.outputs[0], y)
 

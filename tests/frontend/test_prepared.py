@@ -22,8 +22,10 @@ from .harness import Case, samples
 from .test_operator_table import CASES
 
 FLOAT_CASES = [case for case in CASES if all(value.type.tensor_type.elem_type == 1 for value in case.model.graph.input)]
-JUMPS = ("Bipolar", "ThresholdedRelu", "ArgMax", "ArgMin", "Reciprocal", "Pow -", "ReduceL2")
+JUMPS = ("Bipolar", "Trunc", "ThresholdedRelu", "ArgMax", "ArgMin", "Reciprocal", "Pow -", "ReduceL2")
 """Operators whose result jumps, or is steep, where an input moves by one step: near is not near for them."""
+
+MCU_REASONS = ("activations quantized per channel are not supported", "9-bit tensor needs a table of 512 entries")
 
 
 def inputs_of(case: Case, graph: Graph, count: int) -> dict[str, np.ndarray]:
@@ -67,11 +69,10 @@ def test_every_case_becomes_firmware(case: Case) -> None:
     x = inputs_of(case, imported, 16)
     floating = run_passes(imported, canonical_passes(fuse=True)).graph
     try:
-        annotated = quantize_for_mcu(floating, x, QuantizeOptions())
+        integer = run_passes(quantize_for_mcu(floating, x, QuantizeOptions()), [LowerQuantized()]).graph
     except ModelError as problem:
-        assert "activations quantized per channel are not supported" in str(problem)
+        assert any(reason in str(problem) for reason in MCU_REASONS)
         return
-    integer = run_passes(annotated, [LowerQuantized()]).graph
     board = find_board("nucleo-l4r5zi")
     assert isinstance(board, McuBoard)
     assert make_plan(integer, board).arena.bytes >= 0
