@@ -28,7 +28,7 @@ from .host import random_inputs, run_on_host
 
 SAMPLES = 3
 SAME = (1, 1, 1, 1)
-BOARDS = {"m55": "corstone-300", "m0": "raspberry-pi-pico", "rv32": "esp32-c3"}
+BOARDS = {"m55": "corstone-300", "m0": "raspberry-pi-pico", "rv32": "esp32-c3", "m3": "stm32f103-blue-pill"}
 
 
 def convolution(
@@ -118,6 +118,7 @@ CASES: dict[str, tuple[str, list[Graph]]] = {
     "thumb-convolution": ("m0", [graph for graph in LINEAR_CASES if graph.nodes[0].op == "Conv2D"]),
     "thumb-depthwise": ("m0", DEPTHWISE_CASES),
     "tile-linear": ("rv32", LINEAR_CASES),
+    "tile-linear-m3": ("m3", LINEAR_CASES),
     "tile-depthwise": ("rv32", [graph for graph in DEPTHWISE_CASES if graph.name != "convolution 18"]),
 }
 
