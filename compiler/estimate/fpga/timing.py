@@ -121,7 +121,7 @@ def _matrix_timing(layer: LayerDescription, multipliers: Multipliers, clock: Clo
         # Window and line buffer are read and shifted before, the result is written after the reuse loop.
         total = positions * (layer.reuse_factor + (9 if device.slow else 6)) + 1
     elif layer.reuse_factor == 1 or not multipliers.shared:
-        total = positions * max(1, interval) + 3 + 2 * depth
+        total = positions * max(1, interval) + 3 + depth * 3 // 2
     else:
         rounds = math.ceil(multipliers.demand / multipliers.instances)
         total = positions * min(layer.reuse_factor, rounds + 1 + depth) + 2
