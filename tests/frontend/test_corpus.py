@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import version_converter
 
-from boardfit.frontend import load_model
+from boardfit.frontend import import_model, load_model
 
 from .harness import relative_error, run_boardfit, run_onnxruntime, samples
 from .reference_qonnx import standard_model
@@ -69,6 +69,23 @@ def test_float_models_agree_with_onnxruntime(name: str) -> None:
     assert ours.shape == theirs.shape
     assert np.ptp(theirs) > 0
     assert relative_error(ours, theirs) <= 1e-4
+
+
+WITH_SOFTMAX = [name for name in FLOAT if isinstance(name, str) and name.endswith(("01", "_keras", "_pytorch"))]
+
+
+@pytest.mark.parametrize("name", sorted(set(WITH_SOFTMAX) - {"mlperf_tiny/ad01", "hls4ml_examples/two_layer_keras"}))
+def test_logits_agree_with_onnxruntime(name: str) -> None:
+    """The input of the last softmax: it tells more where the softmax is saturated."""
+    model = reference_of(path_of(name))
+    logits = [node.input[0] for node in model.graph.node if node.op_type == "Softmax"][-1]
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(logits, onnx.TensorProto.FLOAT, None))
+    feeds = feeds_of(name, model)
+    theirs = np.stack([outputs[0] for outputs in run_onnxruntime(model, feeds)])
+    (ours,) = run_boardfit(import_model(model, f"{name}.onnx", "logits"), feeds)
+    assert np.std(theirs, axis=0).max() > 1e-3 * np.ptp(theirs)
+    assert relative_error(ours, theirs) <= 1e-5
 
 
 @pytest.mark.parametrize("name", QUANTIZED)
