@@ -86,7 +86,8 @@ class McuBoard:
         banks: further RAM that is not contiguous with `ram`.
         flash_timing: wait states and caches.
         toolchain: compiler and flags.
-        emulator: machine name of qemu-system-arm that executes this core's instructions, or None.
+        emulator: machine of QEMU (qemu-system-arm, qemu-system-riscv32) that executes this core's instructions, or
+            None.
         aliases: other names users type.
         source: datasheets, with the section each figure is from.
     """

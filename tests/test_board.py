@@ -57,6 +57,7 @@ def test_shipped_boards_are_plausible(board: McuBoard | FpgaBoard) -> None:
         assert ("dsp" in board.features) == (board.core in ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"))
         assert f"-mcpu={board.core}" in board.toolchain.flags or board.core.startswith("rv32")
         assert ("fpu" in board.features) == ("-mfloat-abi=hard" in board.toolchain.flags)
+        assert board.emulator is not None
         for memory in (board.ram, *board.banks):
             assert memory.bytes % 1024 == 0 or board.name == "esp32-c3"
         spans = sorted((m.origin, m.origin + m.bytes) for m in (board.flash, board.ram, *board.banks))
