@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from boardfit.ir import Node
 
-from .kernel import Argument, Const, Function, FunctionPointer, Input, Literal, Scratch
+from .kernel import Argument, Call, Const, Function, FunctionPointer, Input, Literal, Scratch
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -148,9 +148,17 @@ def code_size(plan: Plan, core: str, optimization: str) -> CodeSize:
     features = run_features(plan)
     run = sum(facts["run"][name] * value for name, value in zip(RUN_FEATURES, features, strict=True))
     deepest = max(
-        (_depth(call.function, core, optimization) for layer in plan.layers for call in layer.lowered.calls), default=0
+        (_call_depth(call, core, optimization) for layer in plan.layers for call in layer.lowered.calls), default=0
     )
     return CodeSize(round(run / 4) * 4, sizes, library, deepest + _run_frame(plan), measured)
+
+
+def _call_depth(call: Call, core: str, optimization: str) -> int:
+    """Stack of a call of the run function; a function that is passed is called by the one it is passed to."""
+    passed = [argument.function for argument in call.arguments if isinstance(argument, FunctionPointer)]
+    inner = max((_depth(function, core, optimization) for function in passed), default=0)
+    _, own, _ = function_size(call.function, core, optimization)
+    return max(_depth(call.function, core, optimization), own + inner)
 
 
 def _depth(function: Function, core: str, optimization: str) -> int:
