@@ -255,6 +255,7 @@ def _plain(text: str, folder: Path, figures: bool) -> str:
     text = text.replace(str(folder), "DIR").replace(str(ROOT), "ROOT")
     if figures:
         return text
+    text = re.sub(r" \[.*\]", " [KERNEL]", text)
     return re.sub(r"(?<![\w-])\d[\d,.]*(?![\w-])", "N", re.sub(r"(?<=it would fit )\S+", "BOARD", text))
 
 

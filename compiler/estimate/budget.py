@@ -10,7 +10,8 @@ from ..resources import Resources, Shortage
 from .report import Estimate, LayerEstimate, Saving
 
 HEAVIEST = 3
-UNITS = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18", "uram": "URAM", "flash": "bytes", "ram": "bytes"}
+LABELS = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18", "uram": "URAM", "flash": "flash", "ram": "RAM"}
+IN_BYTES = ("flash", "ram")
 
 
 def check_budget(estimate: Estimate, board: Board, model: str) -> None:
@@ -60,11 +61,11 @@ def _overload(shortage: Shortage) -> float:
 
 
 def _label(resource: str) -> str:
-    return resource if UNITS[resource] == "bytes" else UNITS[resource]
+    return LABELS[resource]
 
 
 def _need_and_have(shortage: Shortage) -> str:
-    unit = " bytes" if UNITS[shortage.resource] == "bytes" else ""
+    unit = " bytes" if shortage.resource in IN_BYTES else ""
     times = f" ({_overload(shortage):.1f} times)" if shortage.have else ""
     return f"{_label(shortage.resource)}: needs {shortage.need:,}{unit}, has {shortage.have:,}{times}"
 
