@@ -19,6 +19,7 @@ from .errors import EXIT_CODE, BoardfitError, UsageError
 from .options import (
     BackendOptions,
     CalibrationMethod,
+    Goal,
     HlsTool,
     ImportOptions,
     IoType,
@@ -106,6 +107,7 @@ ClockOption = Annotated[
 OptimizeOption = Annotated[
     Optimize, typer.Option("--optimize", help="Microcontroller: what the firmware is to be best at.")
 ]
+GoalOption = Annotated[Goal, typer.Option("--goal", help="FPGA: what the planner makes as small as the board allows.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")]
 VersionOption = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 
@@ -178,6 +180,7 @@ def estimate(
     softmax: SoftmaxOption = SoftmaxMode.KEEP,
     clock_ns: ClockOption = None,
     optimize: OptimizeOption = Optimize.SPEED,
+    goal: GoalOption = Goal.LATENCY,
     from_table: Annotated[
         Path | None,
         typer.Option(
@@ -226,6 +229,7 @@ def estimate(
             softmax=softmax,
             clock_ns=clock_ns,
             optimize=optimize,
+            goal=goal,
         ),
     )
     if as_json:
@@ -252,6 +256,7 @@ def compile(
     softmax: SoftmaxOption = SoftmaxMode.KEEP,
     clock_ns: ClockOption = None,
     optimize: OptimizeOption = Optimize.SPEED,
+    goal: GoalOption = Goal.LATENCY,
     dump_ir: Annotated[
         Path | None,
         typer.Option("--dump-ir", help="Folder for the graph after each pass.", show_default=False),
@@ -278,6 +283,7 @@ def compile(
             softmax=softmax,
             clock_ns=clock_ns,
             optimize=optimize,
+            goal=goal,
         ),
         dump_ir=dump_ir,
     )

@@ -29,6 +29,14 @@ class Strategy(str, Enum):
     RESOURCE = "resource"
 
 
+class Goal(str, Enum):
+    """What a plan for an FPGA makes as small as the board allows."""
+
+    LATENCY = "latency"  # cycles from the first input to the last output
+    RESOURCES = "resources"  # share of the board that is used
+    THROUGHPUT = "throughput"  # cycles between the starts of two inferences
+
+
 class SoftmaxMode(str, Enum):
     """What becomes of a softmax at an output."""
 
@@ -92,6 +100,7 @@ class BackendOptions:
         softmax: (fpga, mcu) what becomes of a softmax at an output.
         clock_ns: (fpga) clock period; None takes the board's.
         optimize: (mcu) what kernels are chosen and compiled for.
+        goal: (fpga) what the planner makes as small as it can.
     """
 
     single_header: bool = False
@@ -102,3 +111,4 @@ class BackendOptions:
     softmax: SoftmaxMode = SoftmaxMode.KEEP
     clock_ns: float | None = None
     optimize: Optimize = Optimize.SPEED
+    goal: Goal = Goal.LATENCY

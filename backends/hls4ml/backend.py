@@ -13,17 +13,17 @@ import numpy as np
 from boardfit.artifact import Artifact
 from boardfit.board import Board, FpgaBoard
 from boardfit.errors import InternalError, ModelError, UsageError
-from boardfit.estimate.budget import overload
 from boardfit.estimate.report import Estimate, Saving
 from boardfit.ir import FixedPoint, Graph, Node
 from boardfit.names import c_identifier
 from boardfit.options import BackendOptions, HlsTool, IoType, SoftmaxMode
-from boardfit.plan.fpga import DSP_SHARES, FpgaPlan, plan_fpga
+from boardfit.plan.fpga import FpgaPlan, find_candidates
 
 from . import csim
 from .host import host_softmax_files
 from .layer import HlsLayer, plain_shape
 from .layers import LayerList, make_layers
+from .planning import asked_plan, plan_graph
 from .project import STRATEGY_NAMES, VERSION, Port, Project, Settings, write_project
 from .refuse import refuse, refuse_op, too_many_registers
 from .render import render
@@ -54,7 +54,8 @@ class Hls4mlBackend:
 
     def validate(self, graph: Graph, board: Board, options: BackendOptions) -> None:
         """See `boardfit.backend.Backend.validate`; the graph is in fixed point."""
-        streams = plan_fpga(graph, as_fpga(board), options).io_type is IoType.STREAM
+        as_fpga(board)
+        streams = find_candidates(graph, options).io_type is IoType.STREAM
         for node in graph.nodes:
             reason = refuse(node, graph, streams) or too_many_registers(node, graph, streams)
             if reason is not None:
@@ -72,44 +73,22 @@ class Hls4mlBackend:
     def plan(self, graph: Graph, board: FpgaBoard, options: BackendOptions) -> FpgaPlan:
         """The plan that `emit` uses: FIFOs or wires, strategy and reuse factor of each layer.
 
-        The fastest one that fits the board; if none does, the one that comes nearest.
+        The best one for the goal that fits the board; if none does, the one that comes nearest.
         """
-        tried: list[tuple[float, FpgaPlan]] = []
-        for share in DSP_SHARES:
-            plan = plan_fpga(graph, board, options, share)
-            if tried and plan == tried[-1][1]:
-                continue
-            found = self._estimate(graph, board, options, plan)
-            if found.fits:
-                return plan
-            tried.append((overload(found.total, found.budget), plan))
-        return min(tried, key=lambda pair: pair[0])[1]
+        return plan_graph(graph, board, options).plan
 
     def estimate(self, graph: Graph, board: Board, options: BackendOptions) -> Estimate:
         """See `boardfit.backend.Backend.estimate`; with other reuse factors tried if the design does not fit."""
         fpga = as_fpga(board)
-        found = self._planned(graph, fpga, options)
+        found = plan_graph(graph, fpga, options).estimate
         if found.fits:
             return found
-        savings: list[Saving] = []
-        for reuse in TRIED_REUSE:
-            if reuse > (options.reuse_factor or 0):
-                other = self._planned(graph, fpga, replace(options, reuse_factor=reuse))
-                savings.append(Saving(f"give --reuse-factor {reuse}", other.total))
+        savings = [
+            Saving(f"give --reuse-factor {reuse}", asked_plan(graph, fpga, options, reuse).estimate.total)
+            for reuse in TRIED_REUSE
+            if reuse > (options.reuse_factor or 0)
+        ]
         return replace(found, savings=tuple(savings))
-
-    def _planned(self, graph: Graph, board: FpgaBoard, options: BackendOptions) -> Estimate:
-        return self._estimate(graph, board, options, self.plan(graph, board, options))
-
-    def _estimate(self, graph: Graph, board: FpgaBoard, options: BackendOptions, plan: FpgaPlan) -> Estimate:
-        from boardfit.estimate.fpga import estimate
-
-        from .describe import as_estimate, describe_design
-
-        network = make_layers(graph, plan)
-        clock = options.clock_ns or board.clock_ns
-        found = estimate(describe_design(graph, network, plan, board, clock, options.tool))
-        return as_estimate(found, network, board, clock)
 
     def emit(self, graph: Graph, board: Board, options: BackendOptions) -> Artifact:
         """See `boardfit.backend.Backend.emit`; hls4ml writes through a temporary folder."""

@@ -1,7 +1,6 @@
-"""FPGA plan: strategy and reuse factor of every layer that multiplies, and how tensors travel.
+"""FPGA plan: which strategies and reuse factors each layer that multiplies may have, and how tensors travel.
 
-A simple rule: every layer starts fully parallel (or as parallel as the tools allow), then the layer with the
-most DSPs gets the next legal reuse factor until the board's share holds.
+What hls4ml accepts and the HLS tools can build is known here; `fpga_choice` picks among it.
 """
 
 from __future__ import annotations
@@ -10,10 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..board import FpgaBoard
 from ..errors import BudgetError, UsageError
 from ..ir.graph import Graph, Node
-from ..ir.types import FixedPoint
 from ..ops.conv2d import Conv2DAttrs
 from ..options import BackendOptions, IoType, Strategy
 
@@ -22,18 +19,6 @@ UNROLL_LIMIT = 4096
 
 PARALLEL_POSITIONS = 1
 """Output positions of a convolution up to which io_parallel is chosen by default."""
-
-DSP_SHARES = (0.9, 0.6, 0.4, 0.25, 0.15, 0.08)
-"""Parts of the board's DSPs a plan may use, tried in turn until the other resources hold as well.
-
-The first leaves a tenth to the surrounding design.
-"""
-
-DSP_PORTS = (18, 25)
-"""Signed operand widths of one DSP48E1 multiplier (AMD UG479)."""
-
-FABRIC_BITS = 10
-"""Products of operands whose widths sum to no more than this are built from LUTs by the HLS tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +45,12 @@ class Product:
         n_in, n_out: as hls4ml counts them; a depthwise layer has n_in products, others n_in * n_out.
         depthwise: whether it is one.
         positions: how often it is evaluated in one inference.
-        left, right: types of its operands.
     """
 
     n_in: int
     n_out: int
     depthwise: bool
     positions: int
-    left: FixedPoint
-    right: FixedPoint
 
     @property
     def products(self) -> int:
@@ -79,33 +61,12 @@ class Product:
         """Multiplications done at once."""
         return math.ceil(self.products / reuse_factor)
 
-    def dsps(self, reuse_factor: int) -> int:
-        """DSPs of those multiplications."""
-        return self.multipliers(reuse_factor) * dsps_per_product(self.left, self.right)
-
-
-def dsps_per_product(left: FixedPoint, right: FixedPoint) -> int:
-    """DSP48E1 slices of one product of these types.
-
-    The operands are tiled over ports of 18 and 25 bits, one more bit for each unsigned operand.
-    """
-    widths = sorted(element.width + (not element.signed) for element in (left, right))
-    if sum(widths) <= FABRIC_BITS:
-        return 0
-    # a tile after the first one holds one magnitude bit less (UG479, "Wide multipliers")
-    small = max(1, math.ceil((widths[0] - 1) / (DSP_PORTS[0] - 1)))
-    large = max(1, math.ceil((widths[1] - 1) / (DSP_PORTS[1] - 1)))
-    return small * large
-
 
 def product_of(node: Node, graph: Graph) -> Product | None:
     """The matrix product of a node, or None if it has none."""
     if node.op not in ("Dense", "Conv2D"):
         return None
     weights = graph.types[node.inputs[1]].shape
-    left, right = graph.types[node.inputs[0]].element, graph.types[node.inputs[1]].element
-    if not isinstance(left, FixedPoint) or not isinstance(right, FixedPoint):
-        raise UsageError(f"the graph is not in fixed point: '{node.inputs[0]}' is {left}")
     if isinstance(node.attrs, Conv2DAttrs):
         attrs = node.attrs
         height = (weights[1] - 1) * attrs.dilations[0] + 1
@@ -113,9 +74,9 @@ def product_of(node: Node, graph: Graph) -> Product | None:
         channels = graph.types[node.inputs[0]].shape[3]
         positions = math.prod(graph.types[node.outputs[0]].shape[1:3])
         depthwise = attrs.groups > 1 and weights[3] == 1 and weights[0] == attrs.groups
-        return Product(height * width * channels, weights[0], depthwise, positions, left, right)
+        return Product(height * width * channels, weights[0], depthwise, positions)
     positions = math.prod(graph.types[node.outputs[0]].shape[:-1])
-    return Product(weights[1], weights[0], False, positions, left, right)
+    return Product(weights[1], weights[0], False, positions)
 
 
 def legal_reuse_factors(product: Product) -> list[int]:
@@ -136,37 +97,45 @@ def allowed_reuse_factors(product: Product) -> list[int]:
     return [rf for rf in legal_reuse_factors(product) if product.multipliers(rf) < UNROLL_LIMIT]
 
 
-def plan_fpga(graph: Graph, board: FpgaBoard, options: BackendOptions, dsp_share: float = DSP_SHARES[0]) -> FpgaPlan:
-    """Choose strategy and reuse factor of every layer.
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What the planner may choose from.
 
-    Args:
-        dsp_share: part of the board's DSPs the plan may use, if any plan can keep it.
+    Attributes:
+        io_type: how tensors travel.
+        layers: node name -> legal plans within what the user asked for, fastest first.
+    """
+
+    io_type: IoType
+    layers: Mapping[str, tuple[LayerPlan, ...]]
+
+    def fastest(self) -> FpgaPlan:
+        """The most parallel plan of each layer."""
+        return FpgaPlan(self.io_type, {name: plans[0] for name, plans in self.layers.items()})
+
+    def smallest(self) -> FpgaPlan:
+        """The most sequential plan of each layer."""
+        return FpgaPlan(self.io_type, {name: plans[-1] for name, plans in self.layers.items()})
+
+
+def find_candidates(graph: Graph, options: BackendOptions) -> Candidates:
+    """Every strategy and reuse factor each layer may have.
 
     Raises:
         UsageError: a reuse factor or strategy that was asked for is not legal for some layer.
         BudgetError: a layer exceeds the unroll limit whatever its plan.
     """
-    products: list[tuple[Node, Product]] = []
-    for node in graph.nodes:
-        product = product_of(node, graph)
-        if product is not None:
-            products.append((node, product))
+    products = products_of(graph)
     io_type = options.io_type or choose_io_type(products)
-    candidates = [_candidates(node, product, io_type, options) for node, product in products]
-    chosen = [0] * len(products)
-    budget = int(board.budget.dsp * dsp_share)
+    return Candidates(
+        io_type, {node.name: tuple(_candidates(node, product, io_type, options)) for node, product in products}
+    )
 
-    def dsps(index: int) -> int:
-        return products[index][1].dsps(candidates[index][chosen[index]].reuse_factor)
 
-    while sum(map(dsps, range(len(products)))) > budget:
-        open_layers = [i for i in range(len(products)) if chosen[i] + 1 < len(candidates[i])]
-        if not open_layers:
-            break  # the caller compares the estimate with the budget and says what is missing
-        heaviest = max(open_layers, key=dsps)
-        chosen[heaviest] += 1
-    layers = {node.name: candidates[i][chosen[i]] for i, (node, _) in enumerate(products)}
-    return FpgaPlan(io_type, layers)
+def products_of(graph: Graph) -> list[tuple[Node, Product]]:
+    """The nodes that multiply by constant weights, with their matrix products, in order."""
+    found = [(node, product_of(node, graph)) for node in graph.nodes]
+    return [(node, product) for node, product in found if product is not None]
 
 
 def choose_io_type(products: Sequence[tuple[Node, Product]]) -> IoType:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from boardfit.backends.hls4ml.planning import plan_graph
 from boardfit.board import FpgaBoard, find_board
 from boardfit.errors import UsageError
-from boardfit.ir import FixedPoint
 from boardfit.options import BackendOptions, IoType, Strategy
 from boardfit.plan.fpga import (
     UNROLL_LIMIT,
     Product,
     allowed_reuse_factors,
-    dsps_per_product,
+    find_candidates,
     legal_reuse_factors,
-    plan_fpga,
     product_of,
 )
+from boardfit.plan.fpga_choice import MARGINS
 
 from .networks import Builder, every_op, lowered
-
-SIXTEEN = FixedPoint(True, 16, 8)
 
 
 def board() -> FpgaBoard:
@@ -33,23 +31,10 @@ def test_legal_reuse_factors_are_those_of_hls4ml() -> None:
     backends = pytest.importorskip("hls4ml.backends", reason="hls4ml is not installed")
     vivado = backends.get_backend("vivado")
     for n_in, n_out in [(1, 1), (6, 4), (27, 3), (16, 64), (40, 10), (7, 13), (128, 8)]:
-        product = Product(n_in, n_out, False, 1, SIXTEEN, SIXTEEN)
+        product = Product(n_in, n_out, False, 1)
         assert legal_reuse_factors(product) == vivado.get_valid_reuse_factors(n_in, n_out)
-        depthwise = Product(n_in * n_out, n_out, True, 1, SIXTEEN, SIXTEEN)
+        depthwise = Product(n_in * n_out, n_out, True, 1)
         assert set(legal_reuse_factors(depthwise)) <= set(vivado.get_valid_reuse_factors(n_in * n_out, n_out))
-
-
-@pytest.mark.parametrize(
-    ("widths", "dsps"), [((16, 16), 1), ((18, 25), 1), ((19, 25), 2), ((18, 26), 2), ((32, 32), 4), ((4, 5), 0)]
-)
-def test_dsps_of_a_product(widths: tuple[int, int], dsps: int) -> None:
-    left, right = (FixedPoint(True, width, 0) for width in widths)
-    assert dsps_per_product(left, right) == dsps
-
-
-def test_unsigned_operands_need_one_bit_more() -> None:
-    assert dsps_per_product(FixedPoint(False, 18, 0), FixedPoint(True, 18, 0)) == 1
-    assert dsps_per_product(FixedPoint(False, 25, 0), FixedPoint(True, 18, 0)) == 2
 
 
 def test_plans_keep_the_dsp_share_and_the_unroll_limit() -> None:
@@ -57,8 +42,8 @@ def test_plans_keep_the_dsp_share_and_the_unroll_limit() -> None:
     x = b.input("x", 128)
     b.dense(b.dense(b.dense(x, 128), 64), 10, out=True)
     fixed = lowered(b.editor.finish(), width=16, samples=1).fixed
-    plan = plan_fpga(fixed, board(), BackendOptions())
-    total = 0
+    planned = plan_graph(fixed, board(), BackendOptions())
+    plan = planned.plan
     for node in fixed.nodes:
         product = product_of(node, fixed)
         assert product is not None
@@ -66,12 +51,12 @@ def test_plans_keep_the_dsp_share_and_the_unroll_limit() -> None:
         assert layer.reuse_factor in legal_reuse_factors(product)
         assert product.multipliers(layer.reuse_factor) < UNROLL_LIMIT
         assert layer.strategy is Strategy.RESOURCE or product.products < UNROLL_LIMIT
-        total += product.dsps(layer.reuse_factor)
-    assert total <= board().budget.dsp
+    assert planned.estimate.total.dsp <= MARGINS["dsp"] * board().budget.dsp
+    assert planned.estimate.total.lut <= MARGINS["lut"] * board().budget.lut
 
 
 def test_the_unroll_limit_excludes_4096_products() -> None:
-    product = Product(128, 32, False, 1, SIXTEEN, SIXTEEN)
+    product = Product(128, 32, False, 1)
     assert product.products == UNROLL_LIMIT
     assert allowed_reuse_factors(product)[0] == 2
 
@@ -82,17 +67,17 @@ def test_a_reuse_factor_of_the_user_becomes_the_next_legal_one() -> None:
     fixed = lowered(b.editor.finish(), width=8, samples=1).fixed
     name = fixed.nodes[0].name
     for asked, given in [(1, 1), (5, 6), (7, 12), (13, 60), (1000, 60)]:
-        layer = plan_fpga(fixed, board(), BackendOptions(reuse_factor=asked)).layers[name]
+        layer = find_candidates(fixed, BackendOptions(reuse_factor=asked)).layers[name][0]
         assert layer.reuse_factor == given
 
 
 def test_convolutions_are_streamed_and_dense_layers_are_not() -> None:
     images = lowered(every_op(streams=True), width=8, samples=1).fixed
-    assert plan_fpga(images, board(), BackendOptions()).io_type is IoType.STREAM
+    assert find_candidates(images, BackendOptions()).io_type is IoType.STREAM
     b = Builder(0)
     b.dense(b.input("x", 12), 5, out=True)
     vectors = lowered(b.editor.finish(), width=8, samples=1).fixed
-    assert plan_fpga(vectors, board(), BackendOptions()).io_type is IoType.PARALLEL
+    assert find_candidates(vectors, BackendOptions()).io_type is IoType.PARALLEL
 
 
 def test_depthwise_has_no_resource_form_in_parallel() -> None:
@@ -101,4 +86,4 @@ def test_depthwise_has_no_resource_form_in_parallel() -> None:
     fixed = lowered(b.editor.finish(), width=8, samples=1).fixed
     options = BackendOptions(io_type=IoType.PARALLEL, strategy=Strategy.RESOURCE)
     with pytest.raises(UsageError, match="no strategy resource with io_parallel"):
-        plan_fpga(fixed, board(), options)
+        find_candidates(fixed, options)

@@ -1,0 +1,166 @@
+"""One option for each choice, within limits, at least cost: an integer program solved exactly by HiGHS.
+
+The multiple-choice knapsack problem (Kellerer, Pferschy, Pisinger: Knapsack Problems, 2004, chapter 11) with two
+additions: a bottleneck (the largest `busy` of the chosen options counts) and ties between choices (an option may ask
+for an option of another choice).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from ..errors import InternalError
+
+NODE_LIMIT = 20_000
+"""Branch-and-bound nodes; a count, unlike a time, gives the same answer on every machine."""
+
+GAP = 1e-4
+"""Relative distance from the proven optimum at which the solver stops."""
+
+INFEASIBLE = 2
+"""Status of scipy.optimize.milp for a program without solution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One way to do something.
+
+    Attributes:
+        uses: amount of each limited quantity.
+        cost: what it adds to the objective.
+        busy: what it bids for the bottleneck.
+        key: what other options ask for.
+        needs: (index of another choice, key its option must have).
+    """
+
+    uses: tuple[float, ...]
+    cost: float
+    busy: float = 0.0
+    key: Hashable = None
+    needs: tuple[tuple[int, Hashable], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Choose one option of each choice.
+
+    Minimised: sum of costs + `bottleneck` * largest busy + `overrun` * z, where z >= 1 is the factor that all limits
+    are stretched by (z is 1 where `overrun` is 0).
+
+    Attributes:
+        choices: the options of each choice; at least one each.
+        limits: bound of each quantity summed over the chosen options.
+        bottleneck: weight of the largest busy.
+        overrun: 0: limits are hard; else the weight of stretching them.
+    """
+
+    choices: Sequence[Sequence[Option]]
+    limits: Sequence[float]
+    bottleneck: float = 0.0
+    overrun: float = 0.0
+
+
+def solve(program: Program) -> list[int] | None:
+    """Index of the chosen option of each choice, or None if the limits cannot be kept.
+
+    Raises:
+        InternalError: the solver gave up without any solution.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array
+
+    options = [option for choice in program.choices for option in choice]
+    starts = np.cumsum([0, *(len(choice) for choice in program.choices)])
+    count = len(options)
+    if not count:
+        return []
+    # columns: one of 0 or 1 for each option, the bottleneck, and the factor beyond the limits
+    costs = np.array([*(option.cost for option in options), program.bottleneck, program.overrun])
+    rows = _Rows(count + 2)
+    for start, end in pairwise(starts):
+        rows.add(dict.fromkeys(range(start, end), 1.0), 1.0, 1.0)
+    for index, given in enumerate(program.limits):
+        limit = max(given, 1.0) if program.overrun else given  # nothing times a factor stays nothing
+        scale = 1.0 / limit if limit > 0 else 1.0  # rows of one magnitude
+        row = {column: option.uses[index] * scale for column, option in enumerate(options) if option.uses[index]}
+        if program.overrun:
+            row[count + 1] = -(limit * scale)
+        rows.add(row, -np.inf, 0.0 if program.overrun else limit * scale)
+    if program.bottleneck:
+        for start, end in pairwise(starts):
+            busy = {column: options[column].busy for column in range(start, end)}
+            if any(busy.values()):
+                rows.add({**busy, count: -1.0}, -np.inf, 0.0)
+    _add_ties(rows, program, starts)
+    integral = np.array([*([1] * count), 0, 0])
+    upper = np.array([*([1.0] * count), np.inf, np.inf])
+    lower = np.array([*([0.0] * count), 0.0, 1.0 if program.overrun else 0.0])
+    matrix = csr_array((rows.values, (rows.rows, rows.columns)), shape=(len(rows.low), count + 2))
+    found = milp(
+        costs,
+        integrality=integral,
+        bounds=Bounds(lower, upper),
+        constraints=LinearConstraint(matrix, rows.low, rows.high),
+        options={"node_limit": NODE_LIMIT, "mip_rel_gap": GAP},
+    )
+    if found.x is None:
+        if found.status == INFEASIBLE:
+            return None
+        raise InternalError(f"the integer program was not solved: {found.message}")
+    chosen = found.x[:count]
+    return [int(np.argmax(chosen[start:end])) for start, end in pairwise(starts)]
+
+
+class _Rows:
+    """Rows of a sparse matrix with their bounds."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.rows: list[int] = []
+        self.columns: list[int] = []
+        self.values: list[float] = []
+        self.low: list[float] = []
+        self.high: list[float] = []
+
+    def add(self, row: dict[int, float], low: float, high: float) -> None:
+        """low <= sum(value * column) <= high."""
+        self.rows += [len(self.low)] * len(row)
+        self.columns += row.keys()
+        self.values += row.values()
+        self.low.append(low)
+        self.high.append(high)
+
+
+def _add_ties(rows: _Rows, program: Program, starts: np.ndarray) -> None:
+    """For each key asked for: the options that ask for it are chosen only if an option that has it is."""
+    for index, choice in enumerate(program.choices):
+        asked: dict[tuple[int, Hashable], list[int]] = {}
+        for position, option in enumerate(choice):
+            for need in option.needs:
+                asked.setdefault(need, []).append(int(starts[index]) + position)
+        for (other, key), columns in asked.items():
+            row = dict.fromkeys(columns, 1.0)
+            for position, option in enumerate(program.choices[other]):
+                if option.key == key:
+                    row[int(starts[other]) + position] = -1.0
+            rows.add(row, -np.inf, 0.0)
+
+
+def undominated(options: Sequence[Option]) -> list[int]:
+    """Indices of the options that no other option with the same key and needs beats in everything, in order."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, option in enumerate(options):
+        groups.setdefault((option.key, option.needs), []).append(index)
+    kept: list[int] = []
+    for members in groups.values():
+        table = np.array([[options[i].cost, options[i].busy, *options[i].uses] for i in members])
+        for position, index in enumerate(members):
+            better = np.all(table <= table[position], axis=1)
+            same = np.all(table == table[position], axis=1)
+            if not np.any(better & ~same) and not np.any(same[:position]):
+                kept.append(index)
+    return sorted(kept)

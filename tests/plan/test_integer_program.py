@@ -1,0 +1,80 @@
+"""The integer program against brute force."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boardfit.plan.integer_program import Option, Program, solve, undominated
+
+AMOUNT = st.integers(0, 9).map(float)
+
+
+def options(keys: int = 1) -> st.SearchStrategy[Option]:
+    return st.builds(Option, st.tuples(AMOUNT, AMOUNT), AMOUNT, AMOUNT, st.integers(0, keys - 1))
+
+
+def programs() -> st.SearchStrategy[Program]:
+    choices = st.lists(st.lists(options(), min_size=1, max_size=4), min_size=1, max_size=4)
+    limit = st.integers(1, 25).map(float)
+    return st.builds(Program, choices, st.tuples(limit, limit), st.sampled_from([0.0, 1.0, 3.0]))
+
+
+def feasible(program: Program, taken: Sequence[Option]) -> bool:
+    ties = all(taken[other].key == key for option in taken for other, key in option.needs)
+    return ties and all(sum(o.uses[i] for o in taken) <= limit for i, limit in enumerate(program.limits))
+
+
+def objective(program: Program, taken: Sequence[Option]) -> float:
+    return sum(o.cost for o in taken) + program.bottleneck * max(o.busy for o in taken)
+
+
+def brute_force(program: Program) -> float | None:
+    found = [objective(program, taken) for taken in itertools.product(*program.choices) if feasible(program, taken)]
+    return min(found, default=None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(programs())
+def test_the_best_of_all_combinations_is_found(program: Program) -> None:
+    best, found = brute_force(program), solve(program)
+    if best is None:
+        assert found is None
+        return
+    assert found is not None
+    taken = [choice[i] for choice, i in zip(program.choices, found, strict=True)]
+    assert feasible(program, taken)
+    assert objective(program, taken) == pytest.approx(best, rel=2e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(options(3), min_size=1, max_size=4),
+    st.lists(st.tuples(options(), st.integers(0, 2)), min_size=1, max_size=5),
+)
+def test_ties_between_choices_hold(group: list[Option], asking: list[tuple[Option, int]]) -> None:
+    tied = [Option(o.uses, o.cost, o.busy, None, ((0, key),)) for o, key in asking]
+    program = Program([group, tied], (12.0, 12.0))
+    best, found = brute_force(program), solve(program)
+    assert (found is None) == (best is None)
+    if found is not None and best is not None:
+        taken = [choice[i] for choice, i in zip(program.choices, found, strict=True)]
+        assert feasible(program, taken)
+        assert objective(program, taken) == pytest.approx(best)
+
+
+def test_what_does_not_fit_exceeds_the_limits_as_little_as_possible() -> None:
+    choices = [[Option((8.0, 1.0), 0.0), Option((6.0, 6.0), 0.0)], [Option((4.0, 2.0), 0.0)]]
+    assert solve(Program(choices, (5.0, 5.0))) is None
+    assert solve(Program(choices, (5.0, 5.0), overrun=1.0)) == [1, 0]  # 10 and 8 of 5 against 12 and 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(programs())
+def test_options_that_are_left_out_are_never_missed(program: Program) -> None:
+    kept = [[choice[i] for i in undominated(choice)] for choice in program.choices]
+    assert brute_force(Program(kept, program.limits, program.bottleneck)) == brute_force(program)
