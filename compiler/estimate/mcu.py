@@ -1,7 +1,7 @@
 """Estimates for microcontrollers: from what a backend counted to totals, cycles and ways to save.
 
 Flash and RAM are sums of known sizes. Cycles are predicted instructions times the cycles an instruction takes on the
-average on the core, times the delay of the flash.
+average on the core, plus the waits for the flash.
 """
 
 from __future__ import annotations
@@ -31,6 +31,12 @@ Reference Manual, 3.3.1); the M7 issues two instructions at once; most Helium in
 """
 
 OTHER_CORE = 1.3
+INSTRUCTION_BYTES = 2.5
+"""Average length of a Thumb-2 or compressed RISC-V instruction in the kernels."""
+
+CONSTANT_BYTES = 0.2
+"""Bytes of weights an instruction reads on the average, where they are read again for every group of pixels."""
+
 CYCLE_ERROR = 0.3
 """Relative error of the cycles: the averages are no pipeline model."""
 
@@ -90,25 +96,30 @@ class McuFootprint:
         return self.arena + self.stack
 
 
-def cycles(instructions: int, board: McuBoard) -> int:
-    """Predicted cycles of a number of kernel instructions on a board."""
+def cycles(layer: McuLayer, board: McuBoard) -> int:
+    """Predicted cycles of a layer on a board."""
     average = CYCLES_PER_INSTRUCTION.get(board.core, OTHER_CORE)
-    return round(instructions * average * flash_delay(board))
+    return round(layer.instructions * average * code_delay(board)) + constant_stalls(layer, board)
 
 
-def flash_delay(board: McuBoard) -> float:
-    """Factor by which fetching from flash slows the kernels.
+def code_delay(board: McuBoard) -> float:
+    """Factor by which fetching code from flash slows the kernels.
 
-    Kernels are loops that fit every instruction cache, so with one only the stream of weights waits; without any
-    cache each line of code waits too, prefetch hiding about half.
+    Kernels are loops that fit every instruction cache; without one each line waits, prefetch hiding about half.
     """
     timing = board.flash_timing
-    if timing.wait_states == 0:
+    if timing.wait_states == 0 or timing.instruction_cache:
         return 1.0
-    words = timing.line_bytes / 4
-    weights = 0.1 * timing.wait_states / words
-    code = 0.0 if timing.instruction_cache else 0.5 * timing.wait_states / (timing.line_bytes / 2.5)
-    return 1.0 + weights + code
+    return 1.0 + 0.5 * timing.wait_states * INSTRUCTION_BYTES / timing.line_bytes
+
+
+def constant_stalls(layer: McuLayer, board: McuBoard) -> int:
+    """Cycles spent waiting for constants: each line once if they fit the data cache, else at every use."""
+    timing = board.flash_timing
+    lines = layer.flash / timing.line_bytes
+    if layer.flash > timing.data_cache:
+        lines = max(lines, layer.instructions * CONSTANT_BYTES / timing.line_bytes)
+    return round(timing.wait_states * lines)
 
 
 def mcu_estimate(
@@ -119,16 +130,7 @@ def mcu_estimate(
     Args:
         savings: change the user can make, as an imperative -> footprint after it.
     """
-    layers = tuple(
-        LayerEstimate(
-            layer.node,
-            layer.op,
-            Resources(flash=layer.flash, ram=layer.ram, cycles=cycles(layer.instructions, board)),
-            cycles(layer.instructions, board),
-            layer.choice,
-        )
-        for layer in footprint.layers
-    )
+    layers = tuple(_layer(layer, board) for layer in footprint.layers)
     total = _total(board, footprint)
     bands = {"cycles": _band(total.cycles, CYCLE_ERROR)}
     if not footprint.measured:
@@ -151,10 +153,17 @@ def mcu_estimate(
     )
 
 
+def _layer(layer: McuLayer, board: McuBoard) -> LayerEstimate:
+    spent = cycles(layer, board)
+    resources = Resources(flash=layer.flash, ram=layer.ram, cycles=spent)
+    return LayerEstimate(layer.node, layer.op, resources, spent, layer.choice)
+
+
 def _band(amount: int, error: float) -> tuple[int, int]:
     return round(amount * (1 - error)), round(amount * (1 + error))
 
 
 def _total(board: McuBoard, footprint: McuFootprint) -> Resources:
-    instructions = sum(layer.instructions for layer in footprint.layers)
-    return Resources(flash=footprint.flash, ram=footprint.ram, cycles=cycles(instructions, board))
+    return Resources(
+        flash=footprint.flash, ram=footprint.ram, cycles=sum(cycles(layer, board) for layer in footprint.layers)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from boardfit.artifact import Artifact
 from boardfit.backends.mcu.backend import BACKEND
 from boardfit.backends.mcu.footprint import measure
 from boardfit.backends.mcu.plan import make_plan
+from boardfit.board import McuBoard, shipped_boards
 from boardfit.interp import run
 from boardfit.ir import FLOAT32, INT32, Graph
 from boardfit.ops.arg_max import ArgMaxAttrs
@@ -87,3 +89,43 @@ def test_real_valued_inputs_and_outputs(tmp_path: Path) -> None:
 def test_the_same_graph_gives_the_same_bytes() -> None:
     first = BACKEND.emit(small_network(), m4(), BackendOptions())
     assert first.digest == BACKEND.emit(small_network(), m4(), BackendOptions()).digest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("single_header", [False, True])
+def test_the_cmake_file_builds_an_application(tmp_path: Path, single_header: bool) -> None:
+    need("cmake", "make", "gcc")
+    graph = small_network()
+    written(graph, tmp_path / "network", BackendOptions(single_header=single_header))
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.13)\nproject(application C)\nadd_subdirectory(network)\n"
+        "add_executable(application main.c)\ntarget_link_libraries(application PRIVATE model)\n"
+    )
+    (tmp_path / "main.c").write_text(
+        ("#define MODEL_IMPLEMENTATION\n" if single_header else "")
+        + '#include "model.h"\nstatic uint8_t arena[MODEL_ARENA_BYTES] MODEL_ALIGNED;\n'
+        "int main(void)\n{\n    model_context context;\n    model_init(&context, arena);\n"
+        "    model_input(&context)[0] = model_input_quantize(0.5f);\n    model_run(&context);\n    return 0;\n}\n"
+    )
+    build = tmp_path / "build"
+    for command in (["cmake", "-S", str(tmp_path), "-B", str(build)], ["cmake", "--build", str(build)]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert subprocess.run([str(build / "application")], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_cppcheck_finds_nothing(tmp_path: Path) -> None:
+    need("cppcheck")
+    folder = written(small_network(), tmp_path / "network", BackendOptions())
+    command = ["cppcheck", "--enable=warning,performance,portability", "--std=c99", "--quiet", "--error-exitcode=1"]
+    done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("board", [b for b in shipped_boards() if isinstance(b, McuBoard)], ids=lambda b: b.name)
+def test_every_board_has_a_plan_and_a_project(board: McuBoard) -> None:
+    artifact = BACKEND.emit(small_network(), board, BackendOptions())
+    assert {"model.h", "model.c", "Makefile", "CMakeLists.txt", "README.md", "test/main.c"} <= set(artifact.files)
+    estimate = BACKEND.estimate(small_network(), board, BackendOptions())
+    assert estimate.fits and estimate.total.cycles > 1000
