@@ -38,6 +38,14 @@ class Backend(Protocol):
         """Ways to execute an output folder, best first, such as ('qemu', 'host') or ('csim',)."""
         ...
 
+    def runners_of(self, folder: Path) -> tuple[str, ...]:
+        """Those of `runners` that go with an output folder.
+
+        Raises:
+            OutputError: the folder is damaged.
+        """
+        ...
+
     def refuse_op(self, op: str) -> str | None:
         """Why no node of an IR op can be done, whatever its attributes and shapes, or None if some can."""
         ...

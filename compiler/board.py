@@ -119,6 +119,21 @@ class McuBoard:
 
 
 @dataclass(frozen=True, slots=True)
+class Accelerator:
+    """What stands between a processor and the design on an FPGA board.
+
+    Attributes:
+        shell: 'zynq' (AXI DMA beside the processor system) or 'xrt' (a kernel of an Alveo card).
+        board_part: Vivado's board part without version, such as 'tul.com.tw:pynq-z2:part0'; '' if there is none.
+        platform: platform that v++ links for; '' on Zynq.
+    """
+
+    shell: str
+    board_part: str = ""
+    platform: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FpgaBoard:
     """A board with an FPGA.
 
@@ -131,6 +146,7 @@ class FpgaBoard:
         budget: LUT, FF, DSP, BRAM18 and URAM of the device.
         aliases: other names users type.
         source: datasheets, with the table each figure is from.
+        accelerator: how a processor reaches the design, or None: projects are plain IP cores.
     """
 
     name: str
@@ -141,6 +157,7 @@ class FpgaBoard:
     budget: Resources
     aliases: tuple[str, ...]
     source: tuple[str, ...]
+    accelerator: Accelerator | None = None
 
     @property
     def kind(self) -> str:
@@ -216,7 +233,7 @@ def parse_board(text: str, file: str) -> Board:
     except yaml.YAMLError as error:
         raise BoardError(f"not valid YAML: {' '.join(str(error).split())}", file=file) from error
     _check(data, file)
-    return _fpga(data) if data["kind"] == "fpga" else _mcu(data, file)
+    return _fpga(data, file) if data["kind"] == "fpga" else _mcu(data, file)
 
 
 @functools.cache
@@ -310,7 +327,12 @@ def _mcu(data: Mapping[str, Any], file: str) -> McuBoard:
     )
 
 
-def _fpga(data: Mapping[str, Any]) -> FpgaBoard:
+def _fpga(data: Mapping[str, Any], file: str) -> FpgaBoard:
+    accelerator = Accelerator(**data["accelerator"]) if "accelerator" in data else None
+    if accelerator is not None and accelerator.shell == "xrt" and not accelerator.platform:
+        raise BoardError("key 'platform' is missing in 'accelerator'", file=file, hint="xrt kernels are linked for one")
+    if accelerator is not None and accelerator.shell == "zynq" and not data["family"].startswith("zynq"):
+        raise BoardError(f"key 'accelerator.shell' is 'zynq', but the family is '{data['family']}'", file=file)
     return FpgaBoard(
         name=data["name"],
         title=data["title"],
@@ -320,4 +342,5 @@ def _fpga(data: Mapping[str, Any]) -> FpgaBoard:
         budget=Resources(**data["budget"]),
         aliases=tuple(data.get("aliases", ())),
         source=tuple(data["source"]),
+        accelerator=accelerator,
     )

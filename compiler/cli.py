@@ -24,6 +24,7 @@ from .options import (
     ImportOptions,
     IoType,
     Optimize,
+    ProjectKind,
     QuantizeOptions,
     SoftmaxMode,
     Strategy,
@@ -103,6 +104,12 @@ SoftmaxOption = Annotated[
 ]
 ClockOption = Annotated[
     float | None, typer.Option("--clock-ns", help="FPGA: clock period.", show_default="the board's")
+]
+ProjectOption = Annotated[
+    ProjectKind | None,
+    typer.Option(
+        "--project", help="FPGA: the network alone, or with AXI streams, block design, driver.", show_default="by board"
+    ),
 ]
 OptimizeOption = Annotated[
     Optimize, typer.Option("--optimize", help="Microcontroller: what the firmware is to be best at.")
@@ -257,6 +264,7 @@ def compile(
     clock_ns: ClockOption = None,
     optimize: OptimizeOption = Optimize.SPEED,
     goal: GoalOption = Goal.LATENCY,
+    project: ProjectOption = None,
     dump_ir: Annotated[
         Path | None,
         typer.Option("--dump-ir", help="Folder for the graph after each pass.", show_default=False),
@@ -284,6 +292,7 @@ def compile(
             clock_ns=clock_ns,
             optimize=optimize,
             goal=goal,
+            project=project,
         ),
         dump_ir=dump_ir,
     )

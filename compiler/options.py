@@ -60,6 +60,13 @@ class HlsTool(str, Enum):
     VIVADO = "vivado"
 
 
+class ProjectKind(str, Enum):
+    """What an FPGA project builds."""
+
+    IP = "ip"  # the network alone, with hls4ml's interface
+    ACCELERATOR = "accelerator"  # the network behind AXI streams, the board's block design and a driver as well
+
+
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
     """How the model file is read.
@@ -101,6 +108,7 @@ class BackendOptions:
         clock_ns: (fpga) clock period; None takes the board's.
         optimize: (mcu) what kernels are chosen and compiled for.
         goal: (fpga) what the planner makes as small as it can.
+        project: (fpga) what is built; None takes an accelerator where board and tool have one, else an IP core.
     """
 
     single_header: bool = False
@@ -112,3 +120,4 @@ class BackendOptions:
     clock_ns: float | None = None
     optimize: Optimize = Optimize.SPEED
     goal: Goal = Goal.LATENCY
+    project: ProjectKind | None = None

@@ -120,15 +120,16 @@ def verify_folder(folder: str | Path, runner: str | None = None) -> Verification
             f"the reference vectors were changed: {touched[0]}", file=str(folder), hint="compile the model again"
         )
     backend = find_backend(manifest["board"]["kind"])
-    if runner is not None and runner not in backend.runners:
-        known = ", ".join(backend.runners)
+    runners = backend.runners_of(folder)
+    if runner is not None and runner not in runners:
+        known = ", ".join(runners)
         raise UsageError(f"no runner '{runner}' for {manifest['board']['name']}", hint=f"runners: {known}")
     reference = read_reference(folder, len(manifest["inputs"]), len(manifest["outputs"]))
     names = [entry["name"] for entry in manifest["outputs"]]
     runs: list[RunResult] = []
     skipped: dict[str, str] = {}
     problems: list[ToolError] = []
-    for name in (runner,) if runner else backend.runners:
+    for name in (runner,) if runner else runners:
         try:
             outputs = backend.execute(folder, reference.inputs, name)
         except ToolError as error:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from boardfit.artifact import Artifact
-from boardfit.board import Board, FpgaBoard
+from boardfit.board import Accelerator, Board, FpgaBoard
 from boardfit.errors import InternalError, ModelError, UsageError
 from boardfit.estimate.report import Estimate, Saving
 from boardfit.ir import FixedPoint, Graph, Node
@@ -20,6 +20,7 @@ from boardfit.options import BackendOptions, HlsTool, IoType, SoftmaxMode
 from boardfit.plan.fpga import FpgaPlan, find_candidates
 
 from . import csim
+from .accelerator import accelerator_files, accelerator_of, image, lane_bits
 from .host import host_softmax_files
 from .layer import HlsLayer, plain_shape
 from .layers import LayerList, make_layers
@@ -42,7 +43,7 @@ class Hls4mlBackend:
     """Fixed-point graphs as Vivado HLS or Vitis HLS projects, through hls4ml."""
 
     name = "hls4ml"
-    runners = ("csim",)
+    runners = csim.RUNNERS
 
     def refuse_op(self, op: str) -> str | None:
         """Why hls4ml cannot do an op at all."""
@@ -67,6 +68,8 @@ class Hls4mlBackend:
                     hint=_other_way(node, graph, streams),
                 )
         _validate_interface(graph)
+        if accelerator_of(as_fpga(board), options) is not None:
+            lane_bits(graph)
         if streams:
             _validate_readers(graph)
 
@@ -101,8 +104,11 @@ class Hls4mlBackend:
         stream = plan.io_type is IoType.STREAM
         files = dict(project.files)
         files[f"{name}_test.cpp"] = testbench(project, stream=stream).encode()
-        files[csim.INTERFACE] = _interface(graph, project, plan, options)
-        files["README.md"] = _readme(graph, fpga, options, clock, plan, network, project).encode()
+        shell = accelerator_of(fpga, options)
+        if shell is not None:
+            files |= accelerator_files(graph, project, fpga, shell, options, clock, plan.io_type)
+        files[csim.INTERFACE] = _interface(graph, project, plan, options, shell)
+        files["README.md"] = _readme(graph, fpga, options, clock, plan, network, project, shell).encode()
         if options.softmax is SoftmaxMode.HOST:
             files |= host_softmax_files(graph)
         return Artifact(files, "README.md")
@@ -114,10 +120,16 @@ class Hls4mlBackend:
         return reference_files(inputs, outputs)
 
     def execute(self, folder: Path, inputs: Sequence[np.ndarray], runner: str) -> list[np.ndarray]:
-        """See `boardfit.backend.Backend.execute`; the only runner is 'csim', C simulation with g++."""
-        if runner not in self.runners:
-            raise UsageError(f"hls4ml projects cannot run on '{runner}'", hint="the runner is csim")
-        return csim.simulate(folder, inputs)
+        """See `boardfit.backend.Backend.execute`: C simulation with g++ of the network or of its AXI wrapper."""
+        if runner not in self.runners_of(folder):
+            raise UsageError(
+                f"this hls4ml project cannot run on '{runner}'", hint=f"runners: {', '.join(self.runners_of(folder))}"
+            )
+        return csim.simulate(folder, inputs, runner)
+
+    def runners_of(self, folder: Path) -> tuple[str, ...]:
+        """See `boardfit.backend.Backend.runners_of`: IP projects have no wrapper to simulate."""
+        return self.runners if csim.interface(folder)["accelerator"] else self.runners[:1]
 
     def measure(self, folder: Path) -> Mapping[str, int]:
         """Nothing: what a design takes is known after synthesis only."""
@@ -175,7 +187,9 @@ def _layer_output(graph: Graph, tensor: str) -> str:
     return tensor
 
 
-def _interface(graph: Graph, project: Project, plan: FpgaPlan, options: BackendOptions) -> bytes:
+def _interface(
+    graph: Graph, project: Project, plan: FpgaPlan, options: BackendOptions, shell: Accelerator | None
+) -> bytes:
     def ports(tensors: Sequence[str], found: Sequence[Port]) -> list[dict[str, Any]]:
         return [
             {
@@ -195,6 +209,7 @@ def _interface(graph: Graph, project: Project, plan: FpgaPlan, options: BackendO
         "tool": options.tool.value,
         "hls4ml": VERSION,
         "io_type": plan.io_type.value,
+        "accelerator": shell.shell if shell else None,
         "inputs": ports(graph.inputs, project.inputs),
         "outputs": ports(graph.outputs, project.outputs),
     }
@@ -209,6 +224,7 @@ def _readme(
     plan: FpgaPlan,
     network: LayerList,
     project: Project,
+    shell: Accelerator | None,
 ) -> str:
     ports: list[dict[str, Any]] = []
     for direction, tensors, found in (("in", graph.inputs, project.inputs), ("out", graph.outputs, project.outputs)):
@@ -235,6 +251,9 @@ def _readme(
         version=VERSION,
         io_type=plan.io_type.value,
         clock=f"{clock:g}",
+        shell=shell.shell if shell else None,
+        platform=shell.platform if shell else "",
+        image=image(project.name, shell) if shell else "",
         softmax=options.softmax.value,
         ports=ports,
         layers=[_describe(layer) for layer in network.layers],

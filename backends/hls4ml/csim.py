@@ -19,6 +19,9 @@ from boardfit.errors import OutputError, ToolError
 
 from .testbench import read_vectors, vectors
 
+RUNNERS = ("csim", "axi")
+"""The network alone; the network behind its AXI wrapper, in accelerator projects."""
+
 INTERFACE = "interface.json"
 COMPILE_SECONDS = 540
 MAX_PROCESSES = 8
@@ -28,12 +31,13 @@ FLAGS = ("-O1", "-std=c++17", "-w")
 """Most of the time goes into the templates, so -O1 builds as fast as -O0; higher levels run no faster."""
 
 
-def build(folder: Path, into: Path) -> Path:
+def build(folder: Path, into: Path, runner: str = RUNNERS[0]) -> Path:
     """Compile the test bench of `folder`.
 
     Args:
         folder: output folder.
         into: folder the program is put in.
+        runner: one of `RUNNERS`.
 
     Returns:
         The program.
@@ -49,7 +53,11 @@ def build(folder: Path, into: Path) -> Path:
     weights = folder.resolve() / "firmware" / "weights"
     include = ["-I.", "-Ifirmware/ap_types", f'-DWEIGHTS_DIR="{weights}"']
     into = into.resolve()
-    sources = {f"{project}_test.cpp": into / "test.o", f"firmware/{project}.cpp": into / "firmware.o"}
+    sources = {f"firmware/{project}.cpp": into / "firmware.o"}
+    if runner == "axi":
+        sources |= {f"firmware/{project}_axi.cpp": into / "axi.o", f"{project}_axi_test.cpp": into / "test.o"}
+    else:
+        sources[f"{project}_test.cpp"] = into / "test.o"
     running = [
         subprocess.Popen(
             [compiler, *FLAGS, *include, "-c", source, "-o", str(target)],
@@ -118,10 +126,10 @@ def run(program: Path, folder: Path, inputs: Sequence[np.ndarray]) -> list[np.nd
     return read_vectors(text, shapes)
 
 
-def simulate(folder: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+def simulate(folder: Path, inputs: Sequence[np.ndarray], runner: str = RUNNERS[0]) -> list[np.ndarray]:
     """Build and run the C simulation of `folder` once."""
     with tempfile.TemporaryDirectory(prefix="boardfit-csim-") as place:
-        return run(build(folder, Path(place)), folder, inputs)
+        return run(build(folder, Path(place), runner), folder, inputs)
 
 
 def interface(folder: Path) -> dict[str, Any]:

@@ -47,12 +47,14 @@ class Port:
         cpp_type: C++ type of an element, or of a pack of elements in a stream.
         element: type of one value.
         count: number of values.
+        pack: values that travel through a FIFO together; 1 without FIFOs.
     """
 
     name: str
     cpp_type: str
     element: FixedPoint
     count: int
+    pack: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,8 @@ def _mode(found: Any, default: str) -> str:
 
 
 def _port(variable: Any, element: FixedPoint) -> Port:
-    return Port(variable.name, variable.type.name, element, int(variable.size()))
+    pack = int(getattr(variable.type, "n_elem", 1))
+    return Port(variable.name, variable.type.name, element, int(variable.size()), pack)
 
 
 def _is_left_out(path: str) -> bool:

@@ -45,6 +45,10 @@ class McuBackend:
     name: str = "mcu"
     runners: tuple[str, ...] = RUNNERS
 
+    def runners_of(self, folder: Path) -> tuple[str, ...]:
+        """All of them, whatever is in the folder."""
+        return self.runners
+
     def refuse_op(self, op: str) -> str | None:
         """Why no kernel and no table can do an op."""
         # functions of one number become a table of all 256 values
