@@ -7,14 +7,24 @@ import math
 import numpy as np
 
 from boardfit.ops.conv2d import Conv2DAttrs
-from boardfit.plan.overlap import safe_distance
 
-from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
+from ..kernel import Const, Function, Kernel, Lowered, Record, Scratch, Site, Table
 from .common import LinearParameters, initialisers, linear_parameters
-from .mve_layout import LANES, addend, clamps, refuse_linear, refuse_parameters, round_up, shift_left
+from .int8_layers import (
+    addend,
+    clamps,
+    copied_rows,
+    images_of,
+    lines_overlap,
+    padded_columns,
+    refuse_depthwise,
+    refuse_linear,
+    refuse_parameters,
+    round_up,
+)
+from .mve_layout import LANES, shift_left
 from .mve_linear import NEEDS, SPREAD, SUPPORT, spread_instructions
 
-MAX_ROWS = 5
 MAX_TAPS = 31
 SHAPE_BYTES = 13 * 4 + 17 * 4
 WORD_ORDER = np.array([0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15])
@@ -62,16 +72,10 @@ def _refuse(site: Site) -> str | None:
     reason = refuse_linear(site)
     if reason:
         return reason
+    reason = refuse_depthwise(site, MAX_TAPS)
+    if reason:
+        return reason
     attrs = site.attrs(Conv2DAttrs)
-    kh, kw = site.x(1).shape[1:3]
-    if attrs.groups != site.x().shape[3] or attrs.groups != site.y.shape[3]:
-        return "it is not depthwise with one output per channel"
-    if attrs.dilations != (1, 1):
-        return "it is dilated"
-    if min(attrs.pads) < 0:
-        return "its padding crops"
-    if kh > MAX_ROWS or kh * kw > MAX_TAPS:
-        return f"a kernel of {kh}x{kw} is too large"
     return refuse_parameters(linear_parameters(site, attrs.activation))
 
 
@@ -140,8 +144,7 @@ def _lower(site: Site) -> Lowered:
         code_bytes=320,
         stack_bytes=140 + (row.stack_bytes or 0),
     )
-    right = max(0, (columns - 1) * attrs.strides[1] + kw - attrs.pads[1] - width)
-    padded = attrs.pads[1] + width + right
+    right, padded = padded_columns(site)
     distance = channels if packed else LANES
     blocks = math.ceil(channels / LANES)
     turns = math.ceil(columns * channels / LANES) if packed else columns
@@ -178,23 +181,14 @@ def _lower(site: Site) -> Lowered:
         zero=parameters.zero,
         row="{" + ", ".join(f".{name} = {value}" for name, value in frame.items()) + "}",
     )
-    image_in, image_out = math.prod(site.x().shape[1:]), math.prod(site.y.shape[1:])
-    constants = (Const("stream"), Const("shape"), Scratch("int8_t"))
-    row_index = np.arange(rows)  # a row is written after the input rows up to its kernel's end have been copied
-    first_read = np.clip((row_index - 1) * attrs.strides[0] + kh - attrs.pads[0], 0, height) * (row_index > 0)
-    written = (row_index + 1) * columns * channels
-    distance_below = safe_distance(written, first_read * width * channels, buffered=True)
-    copied = min(rows * min(attrs.strides[0], kh) + kh, height + attrs.pads[0] + attrs.pads[2])
     per_row = 70 + blocks * (15 + 2 * kh + turns * turn_instructions(groups, kh, packed, clamps(requantization)))
     return Lowered(
-        calls=tuple(
-            Call(function, (Input(0, i * image_in), Output(0, i * image_out), *constants)) for i in range(images)
-        ),
+        calls=images_of(site, function, Const("stream"), Const("shape"), Scratch("int8_t")),
         tables=(_stream(site, parameters),),
         records=(Record("shape", f"{function.name}_shape", fields, SHAPE_BYTES),),
         scratch_bytes=kh * line + LANES * packed,
-        overlap={0: distance_below} if images == 1 else {},
-        instructions=images * (100 + rows * per_row + copied * (30 + spread_instructions(width, channels))),
+        overlap=lines_overlap(site),
+        instructions=images * (100 + rows * per_row + copied_rows(site) * (30 + spread_instructions(width, channels))),
     )
 
 

@@ -6,60 +6,16 @@ import numpy as np
 
 from boardfit.numerics import Requantization
 
-from ..kernel import Site
-from ..storage import S8
-from .common import LinearParameters, affine_refusal, linear_refusal
+from .int8_layers import high_word_shift, round_up
 
 LANES = 16
 TILE = 4
-HIGH_WORD = 32
 TOP_BYTE = 24
-
-
-def refuse_linear(site: Site) -> str | None:
-    """Why a layer does not suit the int8 matrix products, whatever its geometry."""
-    reason = affine_refusal(site, 0) or linear_refusal(site)
-    if reason:
-        return reason
-    if site.x_storage() != S8 or site.y_storage != S8:
-        return "its activations are not int8"
-    return None
-
-
-def refuse_parameters(parameters: LinearParameters) -> str | None:
-    """Why weights and requantization do not suit VMLADAV, VMULH and VQSHL, or None."""
-    if parameters.weights.dtype != np.int8:
-        return "its weights less their zero point do not fit int8"
-    return refuse_shift(parameters.requantization)
-
-
-def refuse_shift(requantization: Requantization) -> str | None:
-    """Why a requantization cannot be done on the high word of the product, or None."""
-    shift = requantization.shift - HIGH_WORD
-    if requantization.ties_to_even or shift < 1 or shift > TOP_BYTE - 1:
-        return f"requantization shift {requantization.shift}"
-    return None
-
-
-def addend(requantization: Requantization) -> int:
-    """Zero point and one half, as added to the high word of the product."""
-    shift = requantization.shift - HIGH_WORD
-    return (requantization.zero_point << shift) + (1 << (shift - 1))
 
 
 def shift_left(requantization: Requantization) -> int:
     """Left shift of the high word that moves the result to the top byte."""
-    return TOP_BYTE - (requantization.shift - HIGH_WORD)
-
-
-def clamps(requantization: Requantization) -> bool:
-    """Whether the activation bounds the output inside the int8 range."""
-    return (requantization.low, requantization.high) != (-128, 127)
-
-
-def round_up(value: int, unit: int) -> int:
-    """The smallest multiple of `unit` that is not below `value`."""
-    return -(-value // unit) * unit
+    return TOP_BYTE - high_word_shift(requantization)
 
 
 def tile_stream(weights: np.ndarray, bias: np.ndarray, multiplier: np.ndarray) -> np.ndarray:

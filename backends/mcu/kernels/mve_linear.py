@@ -11,17 +11,16 @@ from boardfit.ops.dense import DenseAttrs
 
 from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
 from .common import LinearParameters, initialisers, linear_parameters, pixel_overlap, window_overlap
-from .mve_layout import (
-    LANES,
-    TILE,
+from .int8_layers import (
     addend,
     clamps,
+    images_of,
+    padded_columns,
     refuse_linear,
     refuse_parameters,
     round_up,
-    shift_left,
-    tile_stream,
 )
+from .mve_layout import LANES, TILE, shift_left, tile_stream
 
 NEEDS = frozenset({"mve"})
 SUPPORT = Function("mve_support", "mve/support.c.j2", code_bytes=0, stack_bytes=0)
@@ -170,12 +169,8 @@ def _lower_pointwise(site: Site) -> Lowered:
         outputs=outputs,
         **_fields(parameters, channels),
     )
-    image_in, image_out = math.prod(site.x().shape[1:]), math.prod(site.y.shape[1:])
     return Lowered(
-        calls=tuple(
-            Call(function, (Input(0, i * image_in), Output(0, i * image_out), Const("stream"), Const("shape")))
-            for i in range(images)
-        ),
+        calls=images_of(site, function, Const("stream"), Const("shape"))[:images],
         tables=(_stream(parameters, parameters.weights.reshape(outputs, channels)),),
         records=(Record("shape", f"{function.name}_shape", fields, POINTWISE_SHAPE_BYTES),),
         overlap=pixel_overlap(site, 2, buffered=outputs <= TILE)
@@ -197,7 +192,7 @@ def _lower_convolution(site: Site) -> Lowered:
     images, height, width, channels = site.x().shape
     _, rows, columns, outputs = site.y.shape
     kh, kw = site.x(1).shape[1:3]
-    right = max(0, (columns - 1) * attrs.strides[1] + kw - attrs.pads[1] - width)
+    right, padded = padded_columns(site)
     function = Function(
         pixels.name.replace("pixels", "convolution"),
         "mve/convolution.c.j2",
@@ -225,24 +220,11 @@ def _lower_convolution(site: Site) -> Lowered:
         **_fields(parameters, depth, "shift_left"),
     )
     by_column = parameters.weights.transpose(0, 2, 1, 3).reshape(outputs, depth)
-    image_in, image_out = math.prod(site.x().shape[1:]), math.prod(site.y.shape[1:])
     return Lowered(
-        calls=tuple(
-            Call(
-                function,
-                (
-                    Input(0, i * image_in),
-                    Output(0, i * image_out),
-                    Const("stream"),
-                    Const("shape"),
-                    Scratch("int8_t"),
-                ),
-            )
-            for i in range(images)
-        ),
+        calls=images_of(site, function, Const("stream"), Const("shape"), Scratch("int8_t")),
         tables=(_stream(parameters, by_column),),
         records=(Record("shape", f"{function.name}_shape", fields, CONVOLUTION_SHAPE_BYTES),),
-        scratch_bytes=(attrs.pads[1] + width + right) * kh * channels,
+        scratch_bytes=padded * kh * channels,
         overlap=window_overlap(site, attrs.strides, attrs.pads, tile=0, buffered=True),
         instructions=images
         * (

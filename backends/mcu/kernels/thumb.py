@@ -13,42 +13,37 @@ import numpy as np
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.plan.overlap import safe_distance
 
-from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
-from ..storage import S8
-from .common import LinearParameters, affine_refusal, initialisers, linear_parameters, linear_refusal
+from ..kernel import Const, Function, Kernel, Lowered, Record, Scratch, Site, Table
+from .common import initialisers, linear_parameters
+from .int8_layers import (
+    Rows,
+    clamps,
+    images_of,
+    lower_lines,
+    refuse_depthwise,
+    refuse_linear,
+    refuse_parameters,
+    requantization_fields,
+)
 
 NEEDS = frozenset({"thumb", "multiply"})
 PIXELS = 4
 WORD = 4
-HIGH_WORD = 32
-MOST_SHIFT = 23
 SUM_LIMIT = 1 << 29
 """Sums below this have a high halfword that times a halfword leaves room for the other products."""
 
-MAX_ROWS = 5
 MAX_TAPS = 63
 CONVOLUTION_SHAPE_BYTES = 21 * 4
-DEPTHWISE_SHAPE_BYTES = 16 * 4
 
 SUPPORT = Function("thumb_support", "thumb/support.c.j2", code_bytes=0, stack_bytes=0)
 
 
-def _refuse_linear(site: Site) -> str | None:
-    """Why a layer does not suit, whatever its geometry."""
-    reason = affine_refusal(site, 0) or linear_refusal(site)
+def _refuse_sums(site: Site) -> str | None:
+    """Why weights, sums or requantization do not suit, whatever the geometry."""
+    parameters = linear_parameters(site, site.attrs(Conv2DAttrs).activation)
+    reason = refuse_parameters(parameters)
     if reason:
         return reason
-    if site.x_storage() != S8 or site.y_storage != S8:
-        return "its activations are not int8"
-    attrs = site.attrs(Conv2DAttrs)
-    if min(attrs.pads) < 0:
-        return "its padding crops"
-    parameters = linear_parameters(site, attrs.activation)
-    if parameters.weights.dtype != np.int8:
-        return "its weights less their zero point do not fit int8"
-    shift = parameters.requantization.shift - HIGH_WORD
-    if shift < 1 or shift > MOST_SHIFT:
-        return f"requantization shift {parameters.requantization.shift}"
     sums = 128 * np.abs(parameters.weights.astype(np.int64)).reshape(len(parameters.weights), -1).sum(axis=1)
     if int((sums + np.abs(parameters.folded.astype(np.int64))).max(initial=0)) >= SUM_LIMIT:
         return "its sums do not fit 29 bits"
@@ -56,30 +51,16 @@ def _refuse_linear(site: Site) -> str | None:
 
 
 def _refuse_convolution(site: Site) -> str | None:
-    return "it has groups" if site.attrs(Conv2DAttrs).groups != 1 else _refuse_linear(site)
+    attrs = site.attrs(Conv2DAttrs)
+    if attrs.groups != 1:
+        return "it has groups"
+    if min(attrs.pads) < 0:
+        return "its padding crops"
+    return refuse_linear(site) or _refuse_sums(site)
 
 
 def _refuse_depthwise(site: Site) -> str | None:
-    attrs = site.attrs(Conv2DAttrs)
-    kh, kw = site.x(1).shape[1:3]
-    if attrs.groups != site.x().shape[3] or attrs.groups != site.y.shape[3]:
-        return "it is not depthwise with one output per channel"
-    if attrs.dilations != (1, 1):
-        return "it is dilated"
-    if kh > MAX_ROWS or kh * kw > MAX_TAPS:
-        return f"a kernel of {kh}x{kw} is too large"
-    return _refuse_linear(site)
-
-
-def _clamps(parameters: LinearParameters) -> bool:
-    r = parameters.requantization
-    return (r.low, r.high) != (-128, 127)
-
-
-def _requantization_fields(parameters: LinearParameters) -> dict[str, int]:
-    r = parameters.requantization
-    shift = r.shift - HIGH_WORD
-    return {"addend": (r.zero_point << shift) + (1 << (shift - 1)), "shift": shift, "low": r.low, "high": r.high}
+    return refuse_depthwise(site, MAX_TAPS) or refuse_linear(site) or _refuse_sums(site)
 
 
 def _output_instructions(clamp: bool) -> int:
@@ -107,7 +88,7 @@ def _lower_convolution(site: Site) -> Lowered:
     images, height, width, channels = site.x().shape
     _, rows, columns, outputs = site.y.shape
     kh, kw = site.x(1).shape[1:3]
-    clamp = _clamps(parameters)
+    clamp = clamps(parameters.requantization)
     multiply = Function(
         f"multiply_four_pixels{'_clamp' if clamp else ''}",
         "thumb/multiply.c.j2",
@@ -147,17 +128,13 @@ def _lower_convolution(site: Site) -> Lowered:
         zero=parameters.zero,
         column_words=words * WORD * PIXELS,
         stream_words=stream.size,
-        **_requantization_fields(parameters),
+        **requantization_fields(parameters.requantization),
     )
     note = f"for each output channel bias, weights, multiplier times 2^-{parameters.requantization.shift}"
-    image_in, image_out = math.prod(site.x().shape[1:]), math.prod(site.y.shape[1:])
-    constants = (Const("stream"), Const("shape"), Scratch("int32_t"))
     per_output = 15 + 45 * words + PIXELS * (5 + _output_instructions(clamp))
     gather = PIXELS * (30 + kh * (12 + kw * (22 + 5 * channels)))
     return Lowered(
-        calls=tuple(
-            Call(function, (Input(0, i * image_in), Output(0, i * image_out), *constants)) for i in range(images)
-        ),
+        calls=images_of(site, function, Const("stream"), Const("shape"), Scratch("int32_t")),
         tables=(Table("stream", stream, note),),
         records=(Record("shape", f"{function.name}_shape", fields, CONVOLUTION_SHAPE_BYTES),),
         scratch_bytes=4 * words * WORD * PIXELS,
@@ -199,71 +176,24 @@ def _row(kernel: tuple[int, int], pixels: int, clamp: bool) -> Function:
     )
 
 
-def group_instructions(kernel: tuple[int, int], pixels: int, clamp: bool) -> int:
-    """Executed instructions of one group of output pixels of one channel."""
-    kh, kw = kernel
-    taps = kh * kw
-    return 22 + pixels + 2 * kh + taps * (3 + 3 * pixels) - kh + pixels * (3 + _output_instructions(clamp))
-
-
 def _lower_depthwise(site: Site) -> Lowered:
-    attrs = site.attrs(Conv2DAttrs)
-    parameters = linear_parameters(site, attrs.activation)
-    images, height, width, channels = site.x().shape
-    _, rows, columns, _ = site.y.shape
+    clamp = clamps(linear_parameters(site, site.attrs(Conv2DAttrs).activation).requantization)
     kh, kw = site.x(1).shape[1:3]
-    clamp = _clamps(parameters)
-    row, single = (_row((kh, kw), pixels, clamp) for pixels in (PIXELS, 1))
-    function = Function(
-        f"depthwise_{kh}x{kw}_four_pixels{'_clamp' if clamp else ''}",
-        "depthwise_lines.c.j2",
-        {"row": row.name, "single": single.name, "kernel_height": kh},
-        (row, single),
-        code_bytes=480,
-        stack_bytes=200 + (row.stack_bytes or 0),
-    )
-    right = max(0, (columns - 1) * attrs.strides[1] + kw - attrs.pads[1] - width)
-    groups, rest = divmod(columns, PIXELS)
-    fields = initialisers(
-        height=height,
-        row_bytes=width * channels,
-        stride_y=attrs.strides[0],
-        top=attrs.pads[0],
-        left=attrs.pads[1] * channels,
-        right=right * channels,
-        output_height=rows,
-        groups=groups,
-        rest=rest,
-        step=attrs.strides[1] * channels,
-        channels=channels,
-        zero=parameters.zero,
-        **_requantization_fields(parameters),
-    )
-    multiplier = np.broadcast_to(parameters.multiplier, (channels,))
-    constants = np.stack([parameters.folded, multiplier], axis=1)
-    weights = parameters.weights.reshape(channels, kh * kw)
-    line = (attrs.pads[1] + width + right) * channels
-    shift = parameters.requantization.shift
-    image_in, image_out = math.prod(site.x().shape[1:]), math.prod(site.y.shape[1:])
-    arguments = (Const("weights"), Const("constants"), Const("shape"), Scratch("int8_t"))
-    index = np.arange(rows)  # a row is written after the input rows up to its kernel's end have been copied
-    first_read = np.clip((index - 1) * attrs.strides[0] + kh - attrs.pads[0], 0, height) * (index > 0)
-    distance = safe_distance((index + 1) * columns * channels, first_read * width * channels, buffered=True)
-    per_channel = groups * group_instructions((kh, kw), PIXELS, clamp) + (20 if groups else 0)
-    per_channel += rest * group_instructions((kh, kw), 1, clamp) + (20 if rest else 0)
-    copied = min(rows * min(attrs.strides[0], kh) + kh, height + attrs.pads[0] + attrs.pads[2])
-    return Lowered(
-        calls=tuple(
-            Call(function, (Input(0, i * image_in), Output(0, i * image_out), *arguments)) for i in range(images)
+    taps = kh * kw
+
+    def group_instructions(pixels: int) -> int:
+        return 27 + pixels + kh + taps * (3 + 3 * pixels) + pixels * (3 + _output_instructions(clamp))
+
+    return lower_lines(
+        site,
+        Rows(
+            _row((kh, kw), PIXELS, clamp),
+            _row((kh, kw), 1, clamp),
+            group_instructions,
+            per_row=200,
+            per_byte=6.0,
+            name=f"depthwise_{kh}x{kw}_four_pixels{'_clamp' if clamp else ''}",
         ),
-        tables=(
-            Table("weights", weights, f"{channels}x{kh}x{kw}"),
-            Table("constants", constants, f"bias and multiplier times 2^-{shift} of each channel"),
-        ),
-        records=(Record("shape", f"{function.name}_shape", fields, DEPTHWISE_SHAPE_BYTES),),
-        scratch_bytes=kh * line,
-        overlap={0: distance} if images == 1 else {},
-        instructions=images * (rows * (200 + channels * per_channel) + copied * (60 + 6 * line)),
     )
 
 

@@ -12,18 +12,18 @@ import numpy as np
 from boardfit.ops.activation import Activation
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.dense import DenseAttrs
-from boardfit.plan.overlap import safe_distance
 
 from ..kernel import Call, Const, Function, Input, Kernel, Literal, Lowered, Output, Record, Scratch, Site, Table
-from ..storage import S8
-from .common import (
-    LinearParameters,
-    affine_refusal,
-    initialisers,
-    linear_parameters,
-    linear_refusal,
-    pixel_overlap,
-    window_overlap,
+from .common import LinearParameters, initialisers, linear_parameters, pixel_overlap, window_overlap
+from .int8_layers import (
+    Rows,
+    images_of,
+    lower_lines,
+    padded_columns,
+    refuse_depthwise,
+    refuse_linear,
+    refuse_parameters,
+    requantization_fields,
 )
 
 NEEDS = (frozenset({"riscv", "long-multiply"}), frozenset({"thumb", "long-multiply"}))
@@ -32,30 +32,15 @@ PIXELS = {True: (3, 2, 1), False: (2, 1)}
 """Pixels that may share a tile, best first for long rows, with RISC-V's 31 registers and without."""
 
 UNROLL = 4
-DEPTHWISE_PIXELS = 4
-HIGH_WORD = 32
-MOST_SHIFT = 23
-MAX_ROWS = 5
 MAX_TAPS = 15
 PRODUCT_SHAPE_BYTES = 6 * 4
 CONVOLUTION_SHAPE_BYTES = 13 * 4 + PRODUCT_SHAPE_BYTES
-DEPTHWISE_SHAPE_BYTES = 16 * 4
 
 SUPPORT = Function("tile_support", "tile/support.c.j2", code_bytes=0, stack_bytes=0)
 
 
 def _refuse_linear(site: Site, activation: Activation) -> str | None:
-    """Why a layer does not suit, whatever its geometry."""
-    reason = affine_refusal(site, 0) or linear_refusal(site)
-    if reason:
-        return reason
-    if site.x_storage() != S8 or site.y_storage != S8:
-        return "its activations are not int8"
-    parameters = linear_parameters(site, activation)
-    if parameters.weights.dtype != np.int8:
-        return "its weights less their zero point do not fit int8"
-    shift = parameters.requantization.shift - HIGH_WORD
-    return f"requantization shift {parameters.requantization.shift}" if not 1 <= shift <= MOST_SHIFT else None
+    return refuse_linear(site) or refuse_parameters(linear_parameters(site, activation))
 
 
 def _refuse_dense(site: Site) -> str | None:
@@ -81,23 +66,7 @@ def _refuse_pointwise(site: Site) -> str | None:
 
 
 def _refuse_depthwise(site: Site) -> str | None:
-    attrs = site.attrs(Conv2DAttrs)
-    kh, kw = site.x(1).shape[1:3]
-    if attrs.groups != site.x().shape[3] or attrs.groups != site.y.shape[3]:
-        return "it is not depthwise with one output per channel"
-    if attrs.dilations != (1, 1):
-        return "it is dilated"
-    if min(attrs.pads) < 0:
-        return "its padding crops"
-    if kh > MAX_ROWS or kh * kw > MAX_TAPS:
-        return f"a kernel of {kh}x{kw} is too large"
-    return _refuse_linear(site, attrs.activation)
-
-
-def _requantization_fields(parameters: LinearParameters) -> dict[str, int]:
-    r = parameters.requantization
-    shift = r.shift - HIGH_WORD
-    return {"addend": (r.zero_point << shift) + (1 << (shift - 1)), "shift": shift, "low": r.low, "high": r.high}
+    return refuse_depthwise(site, MAX_TAPS) or _refuse_linear(site, site.attrs(Conv2DAttrs).activation)
 
 
 def _multiply(pixels: int, outputs: int) -> Function:
@@ -163,7 +132,7 @@ def _product(site: Site, parameters: LinearParameters, rows: int) -> Lowered:
     depth = weights.shape[1]
     pixels, cost = _best_pixels(site, rows, depth, outputs)
     function = _multiply(pixels, outputs)
-    fields = initialisers(depth=depth, outputs=outputs, **_requantization_fields(parameters))
+    fields = initialisers(depth=depth, outputs=outputs, **requantization_fields(parameters.requantization))
     sizes = (Literal(str(rows)), Literal(str(depth)))
     pointwise = site.node.op == "Conv2D"
     return Lowered(
@@ -192,7 +161,7 @@ def _lower_convolution(site: Site) -> Lowered:
     _, rows, columns, outputs = site.y.shape
     kh, kw = site.x(1).shape[1:3]
     depth = kh * kw * channels
-    right = max(0, (columns - 1) * attrs.strides[1] + kw - attrs.pads[1] - width)
+    right, padded = padded_columns(site)
     pixels, cost = _best_pixels(site, columns, depth, outputs)
     multiply = _multiply(pixels, outputs)
     function = Function(
@@ -203,7 +172,7 @@ def _lower_convolution(site: Site) -> Lowered:
         code_bytes=340,
         stack_bytes=96 + (multiply.stack_bytes or 0),
     )
-    product = ", ".join(map(str, (depth, outputs, *_requantization_fields(parameters).values())))
+    product = ", ".join(map(str, (depth, outputs, *requantization_fields(parameters.requantization).values())))
     fields = initialisers(
         height=height,
         width=width,
@@ -221,16 +190,12 @@ def _lower_convolution(site: Site) -> Lowered:
         product=f"{{{product}}}",
     )
     by_column = np.ascontiguousarray(parameters.weights.transpose(0, 2, 1, 3)).reshape(outputs, depth)
-    image_in, image_out = math.prod(site.x().shape[1:]), math.prod(site.y.shape[1:])
-    constants = (Const("weights"), Const("constants"), Const("shape"), Scratch("int8_t"))
     copied = rows * kh * (20 + width * (9 + 5 * channels))
     return Lowered(
-        calls=tuple(
-            Call(function, (Input(0, i * image_in), Output(0, i * image_out), *constants)) for i in range(images)
-        ),
+        calls=images_of(site, function, Const("weights"), Const("constants"), Const("shape"), Scratch("int8_t")),
         tables=tile_tables(by_column, parameters),
         records=(Record("shape", f"{function.name}_shape", fields, CONVOLUTION_SHAPE_BYTES),),
-        scratch_bytes=(attrs.pads[1] + width + right) * kh * channels,
+        scratch_bytes=padded * kh * channels,
         overlap=window_overlap(site, attrs.strides, attrs.pads, tile=0, buffered=True),
         instructions=images * (copied + rows * cost),
     )
@@ -262,64 +227,15 @@ def group_instructions(kernel: tuple[int, int], stride: int, pixels: int, *, acc
 
 
 def _lower_depthwise(site: Site) -> Lowered:
-    attrs = site.attrs(Conv2DAttrs)
-    parameters = linear_parameters(site, attrs.activation)
-    images, height, width, channels = site.x().shape
-    _, rows, columns, _ = site.y.shape
-    kh, kw = site.x(1).shape[1:3]
-    stride = attrs.strides[1]
-    row, single = (_row((kh, kw), stride, pixels) for pixels in (DEPTHWISE_PIXELS, 1))
-    function = Function(
-        f"depthwise_{kh}x{kw}_stride{stride}",
-        "depthwise_lines.c.j2",
-        {"row": row.name, "single": single.name, "kernel_height": kh},
-        (row, single),
-        code_bytes=480,
-        stack_bytes=200 + (row.stack_bytes or 0),
-    )
-    right = max(0, (columns - 1) * stride + kw - attrs.pads[1] - width)
-    groups, rest = divmod(columns, DEPTHWISE_PIXELS)
-    fields = initialisers(
-        height=height,
-        row_bytes=width * channels,
-        stride_y=attrs.strides[0],
-        top=attrs.pads[0],
-        left=attrs.pads[1] * channels,
-        right=right * channels,
-        output_height=rows,
-        groups=groups,
-        rest=rest,
-        step=stride * channels,
-        channels=channels,
-        zero=parameters.zero,
-        **_requantization_fields(parameters),
-    )
-    constants = np.stack([parameters.folded, np.broadcast_to(parameters.multiplier, (channels,))], axis=1)
-    weights = parameters.weights.reshape(channels, kh * kw)
-    line = (attrs.pads[1] + width + right) * channels
-    shift = parameters.requantization.shift
-    image_in, image_out = math.prod(site.x().shape[1:]), math.prod(site.y.shape[1:])
-    arguments = (Const("weights"), Const("constants"), Const("shape"), Scratch("int8_t"))
-    index = np.arange(rows)  # a row is written after the input rows up to its kernel's end have been copied
-    first_read = np.clip((index - 1) * attrs.strides[0] + kh - attrs.pads[0], 0, height) * (index > 0)
-    distance = safe_distance((index + 1) * columns * channels, first_read * width * channels, buffered=True)
-    accumulate = not _many_registers(site)
-    per_channel = groups * group_instructions((kh, kw), stride, DEPTHWISE_PIXELS, accumulate=accumulate)
-    per_channel += rest * group_instructions((kh, kw), stride, 1, accumulate=accumulate)
-    copied = min(rows * min(attrs.strides[0], kh) + kh, height + attrs.pads[0] + attrs.pads[2])
-    return Lowered(
-        calls=tuple(
-            Call(function, (Input(0, i * image_in), Output(0, i * image_out), *arguments)) for i in range(images)
-        ),
-        tables=(
-            Table("weights", weights, f"{channels}x{kh}x{kw}"),
-            Table("constants", constants, f"bias and multiplier times 2^-{shift} of each channel"),
-        ),
-        records=(Record("shape", f"{function.name}_shape", fields, DEPTHWISE_SHAPE_BYTES),),
-        scratch_bytes=kh * line,
-        overlap={0: distance} if images == 1 else {},
-        instructions=images * (rows * (230 + channels * per_channel) + copied * (60 + 13 * line // 2)),
-    )
+    kernel, stride = site.x(1).shape[1:3], site.attrs(Conv2DAttrs).strides[1]
+    kh, kw = kernel
+
+    def cost(pixels: int) -> int:
+        return group_instructions((kh, kw), stride, pixels, accumulate=not _many_registers(site))
+
+    row, single = (_row((kh, kw), stride, pixels) for pixels in (4, 1))
+    name = f"depthwise_{kh}x{kw}_stride{stride}"
+    return lower_lines(site, Rows(row, single, cost, per_row=230, per_byte=6.5, name=name))
 
 
 KERNELS = tuple(
