@@ -56,9 +56,11 @@ def core_files(plan: Plan, board: McuBoard, prefix: str, *, single_header: bool)
     }
     interface = render("core/model.h.j2", context)
     if single_header:
-        return {f"{prefix}.h": render("core/single_header.h.j2", {**context, "interface": interface})}
+        single = render("core/single_header.h.j2", {**context, "interface": interface})
+        return {f"{prefix}.h": single, f"{prefix}.hpp": render("core/model.hpp.j2", context)}
     return {
         f"{prefix}.h": interface,
+        f"{prefix}.hpp": render("core/model.hpp.j2", context),
         f"{prefix}.c": render("core/model.c.j2", context),
         f"{prefix}_kernels.h": render("core/model_kernels.h.j2", context),
         f"{prefix}_weights.h": render("core/model_weights.h.j2", context),
@@ -239,10 +241,13 @@ def _port(plan: Plan, names: Names, role: str, tensor: str, function: str) -> di
         "text": f"{storage.c_type}, {_shape_text(tensor_type.shape)}",
         "MACRO": function.upper(),
         "function": function,
+        "short": function.removeprefix(f"{names.prefix}_"),
+        "type_name": function.removeprefix(f"{names.prefix}_").capitalize(),
         "c_type": storage.c_type,
         "pointer": f"{'const ' if role == 'Output' else ''}{storage.c_type} *",
         "elements": tensor_type.elements,
         "rank": tensor_type.rank,
+        "sizes": tensor_type.shape,
         "shape": "{" + ", ".join(map(str, tensor_type.shape)) + "}",
         "constant": constant,
         "expression": expression,
@@ -295,18 +300,17 @@ def interface_context(plan: Plan, board: McuBoard, prefix: str) -> dict[str, obj
             f"{prefix}_context context;",
             "",
             f"{prefix}_init(&context, arena);",
-            *(_usage(port, prefix) for port in inputs),
+            *(_usage(port) for port in inputs),
             f"{prefix}_run(&context);",
-            *(_usage(port, prefix) for port in outputs),
+            *(_usage(port) for port in outputs),
         ],
         "memory": f"The arena has {plan.arena.bytes:,} bytes; no arrangement of these layers can do with less than "
         f"{plan.arena.lower_bound:,}.",
     }
 
 
-def _usage(port: Mapping[str, object], prefix: str) -> str:
-    function, c_type = port["function"], port["c_type"]
-    short = str(function).removeprefix(f"{prefix}_")
+def _usage(port: Mapping[str, object]) -> str:
+    function, c_type, short = port["function"], port["c_type"], port["short"]
     if port["role"] == "Input":
         fill = f"{function}_quantize(real_value)" if port["real"] else "..."
         return f"{c_type} *{short} = {function}(&context);   // {short}[i] = {fill}, i < {port['elements']}"
