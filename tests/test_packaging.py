@@ -34,6 +34,19 @@ def test_packages_are_the_folders_with_an_init() -> None:
     assert set(listed) == found
 
 
+def test_every_data_file_is_in_a_pattern() -> None:
+    """A table that the wheel lacks is found in the checkout, and so missed by every other test."""
+    patterns = _project()["tool"]["setuptools"]["package-data"]
+    covered: set[Path] = set()
+    for package, globs in patterns.items():
+        top = package.removeprefix("boardfit").removeprefix(".")
+        folder = ROOT / top.replace(".", "/") if top else ROOT / "compiler"
+        covered.update(path for pattern in globs for path in folder.glob(pattern))
+    for folder in FOLDERS.values():
+        data = {path for suffix in ("json", "yaml", "j2") for path in (ROOT / folder).rglob(f"*.{suffix}")}
+        assert data <= covered
+
+
 def test_every_folder_with_modules_is_a_package() -> None:
     for folder in FOLDERS.values():
         for module in (ROOT / folder).rglob("*.py"):

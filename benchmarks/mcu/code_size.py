@@ -247,6 +247,15 @@ def measure_core(name: str, optimization: str) -> dict[str, Any]:
     return {"functions": dict(sorted(measured.items())), "library": library, "run": run}
 
 
+def _dump(value: Any, depth: int = 0) -> str:
+    """JSON with one line for each function, so that a change of one kernel is a change of one line."""
+    if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
+        indent = " " * (depth + 1)
+        items = (f"{indent}{json.dumps(key)}: {_dump(value[key], depth + 1)}" for key in sorted(value))
+        return "{\n" + ",\n".join(items) + "\n" + " " * depth + "}"
+    return json.dumps(value, sort_keys=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -260,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for optimization in OPTIMIZATIONS:
             table.setdefault(name, {})[optimization] = measure_core(name, optimization)
             print(f"{name} {optimization}: {len(table[name][optimization]['functions'])} functions", flush=True)
-        TARGET.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
+        TARGET.write_text(_dump(table) + "\n")
 
 
 if __name__ == "__main__":
