@@ -13,7 +13,7 @@ from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpa
 from boardfit.backends.mcu.plan import make_plan
 from boardfit.board import McuBoard, find_board
 from boardfit.interp import run
-from boardfit.ir import Graph
+from boardfit.ir import Affine, Graph
 from boardfit.ops.activation import NONE, RELU, Activation
 from boardfit.ops.add import AddAttrs
 from boardfit.ops.average_pool2d import AveragePool2DAttrs
@@ -44,7 +44,7 @@ def network(seed: int) -> Graph:
     def draw(*choices: int) -> int:
         return int(random.choice(choices))
 
-    def element() -> object:
+    def element() -> Affine:
         return s8(float(random.uniform(0.05, 0.2)), draw(-128, -128, 0, 17, 127))
 
     def activation() -> Activation:
