@@ -175,7 +175,7 @@ def _run_frame(plan: Plan) -> int:
 
 def run_features(plan: Plan) -> list[float]:
     """Values of RUN_FEATURES."""
-    counts = dict.fromkeys(RUN_FEATURES, 0.0)
+    counts: dict[str, float] = dict.fromkeys(RUN_FEATURES, 0.0)
     counts["base"] = 1
     for name in (*plan.graph.inputs, *plan.graph.outputs):
         place = plan.places.get(name, 1)
