@@ -38,6 +38,7 @@ __all__ = [
     "estimate",
     "find_board",
     "inspect",
+    "report",
     "shipped_boards",
     "verify",
 ]
@@ -64,12 +65,13 @@ _HOME = {
     "find_board": "board",
     "inspect": "api",
     "shipped_boards": "board",
+    "report": "api",
     "verify": "api",
 }
 """Public name -> module that holds it."""
 
 if TYPE_CHECKING:
-    from .api import Compilation, compile, estimate, inspect, verify
+    from .api import Compilation, compile, estimate, inspect, report, verify
     from .board import FpgaBoard, McuBoard, find_board, shipped_boards
     from .errors import BoardfitError
     from .estimate.report import Estimate

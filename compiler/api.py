@@ -1,4 +1,4 @@
-"""The Python interface: inspect, estimate, compile, verify. The command line is a thin layer over it."""
+"""The Python interface: inspect, estimate, compile, verify, report. The command line is a thin layer over it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .manifest import manifest_facts
 from .options import BackendOptions, ImportOptions, QuantizeOptions
 from .prepare import Calibration, prepare
 from .reference import make_reference
+from .vendor_report import Report, report_folder
 from .verification import Verification, verify_folder
 
 REFERENCE_SAMPLES = {"mcu": 32, "fpga": 128}
@@ -138,6 +139,15 @@ def compile(
     )
     folder = None if output is None else artifact.write(output)
     return Compilation(prepared.graph, prepared.floating, target, cost, artifact, folder)
+
+
+def report(folder: str | Path) -> Report:
+    """Read the reports of the vendor's tools in an output folder beside what was predicted.
+
+    Raises:
+        BoardfitError: not an FPGA output of boardfit, no reports yet, or one that cannot be read.
+    """
+    return report_folder(folder)
 
 
 def verify(folder: str | Path, runner: str | None = None) -> Verification:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from .errors import UsageError
 from .estimate.report import Estimate
 from .ir.graph import Graph, Node
 from .options import BackendOptions
+
+if TYPE_CHECKING:
+    from .vendor_report import StageReport
 
 BACKENDS = {"mcu": "boardfit.backends.mcu", "fpga": "boardfit.backends.hls4ml"}
 """Board kind -> module that holds the backend object `BACKEND`."""
@@ -104,6 +107,14 @@ class Backend(Protocol):
 
         Raises:
             ToolError: a compiler or emulator is missing or failed.
+        """
+        ...
+
+    def reports(self, folder: Path) -> tuple[StageReport, ...]:
+        """What the vendor's tools reported about an output folder, in the order of the flow.
+
+        Raises:
+            OutputError: there are no reports yet (the hint says what to run), or one cannot be read.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The command line: `boardfit boards | operators | inspect | estimate | compile | verify`.
+"""The command line: `boardfit boards | operators | inspect | estimate | compile | verify | report`.
 
 Everything heavy is imported inside the commands, so that `boardfit --help` answers at once. A BoardfitError and
 a usage error end with their text on stderr and exit code 2; a failed verification ends with exit code 1.
@@ -322,6 +322,22 @@ def verify(
         _print_tables(verification_tables(found))
     if not found.equal:
         raise typer.Exit(NOT_EQUAL)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="What 'boardfit compile' wrote for an FPGA.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Put the reports of the vendor's tools beside what was predicted."""
+    from . import api
+    from .tables import report_tables
+
+    found = api.report(folder)
+    if as_json:
+        _print_json(found)
+    else:
+        _print_tables(report_tables(found))
 
 
 def _estimate_table(table: Path, output: Path, as_json: bool) -> None:

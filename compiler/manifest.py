@@ -10,7 +10,7 @@ from typing import Any
 
 from . import __version__
 from .board import Board
-from .estimate.report import Estimate
+from .estimate.report import Estimate, LayerEstimate
 from .ir.graph import Graph
 from .ir.types import Affine, FixedPoint
 from .options import BackendOptions, ImportOptions, QuantizeOptions
@@ -46,8 +46,9 @@ def manifest_facts(
             "budget": plain(estimate.budget),
             "interval": estimate.interval,
             "clock_mhz": estimate.clock_mhz,
+            **({"predictions": plain(estimate.predictions)} if estimate.predictions else {}),
         },
-        "plan": [{"node": layer.node, "op": layer.op, "choice": layer.choice} for layer in estimate.layers],
+        "plan": [_layer(layer) for layer in estimate.layers],
     }
 
 
@@ -64,6 +65,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted(plain(item) for item in value)
     return value
+
+
+def _layer(layer: LayerEstimate) -> dict[str, Any]:
+    facts: dict[str, Any] = {"node": layer.node, "op": layer.op, "choice": layer.choice}
+    return facts | ({"layer": layer.layer, "hls": plain(layer.hls)} if layer.layer else {})
 
 
 def _port(graph: Graph, name: str) -> dict[str, Any]:

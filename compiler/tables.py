@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .api import Compilation
     from .estimate.report import Estimate
     from .inspection import Inspection
+    from .vendor_report import Comparison, Report
     from .verification import RunResult, Verification
 
 Printable = Table | str
@@ -161,6 +162,39 @@ def verification_tables(found: Verification) -> list[Printable]:
     parts += [f"not run: {runner}: {reason}" for runner, reason in found.skipped.items()]
     parts += [f"edited since it was written: {path}" for path in found.edited]
     return parts
+
+
+STAGES = {"hls": "HLS", "cosim": "co-simulation", "synthesis": "synthesis", "implementation": "implementation"}
+"""Stage of the vendor's flow -> what it is called."""
+
+
+def report_tables(found: Report) -> list[Printable]:
+    """The whole design, then layer by layer, then what is missing."""
+    headings = ("report", "figure", "predicted", "in 4 cases of 5", "actual", "error")
+    rows = [(STAGES[figure.stage], *_figure_cells(figure)) for figure in found.figures]
+    parts: list[Printable] = [table(f"{found.folder}: {found.board}", headings, rows)]
+    if found.layers:
+        names = list(dict.fromkeys(figure.name for layer in found.layers for figure in layer.figures))
+        cells: list[tuple[str, ...]] = []
+        for layer in found.layers:
+            figures = {figure.name: figure for figure in layer.figures}
+            pairs = (f"{f.predicted:,.0f} / {f.actual:,.0f}" if (f := figures.get(name)) else "" for name in names)
+            cells.append((layer.layer, short_name(layer.node), *pairs))
+        titles = ("layer", "node", *(HEADINGS.get(name, name) for name in names))
+        parts.append(table("HLS report, predicted / actual", titles, cells))
+    if found.slack_ns is not None:
+        verdict = "timing is met" if found.slack_ns >= 0 else "timing is NOT met"
+        parts.append(f"worst slack {found.slack_ns:g} ns: {verdict}")
+    parts += [f"read {path}" for path in found.files.values()]
+    if found.unlisted:
+        parts.append(f"not listed by the HLS report: {', '.join(found.unlisted)}")
+    return parts
+
+
+def _figure_cells(figure: Comparison) -> tuple[str, ...]:
+    band = "" if figure.low is None or figure.high is None else f"{figure.low:,.0f} to {figure.high:,.0f}"
+    error = "" if figure.error is None else f"{100 * figure.error:+.1f} %"
+    return HEADINGS.get(figure.name, figure.name), f"{figure.predicted:,.0f}", band, f"{figure.actual:,.0f}", error
 
 
 def _verdict(run: RunResult) -> str:

@@ -18,6 +18,7 @@ from boardfit.ir import FixedPoint, Graph, Node
 from boardfit.names import c_identifier
 from boardfit.options import BackendOptions, HlsTool, IoType, SoftmaxMode
 from boardfit.plan.fpga import FpgaPlan, find_candidates
+from boardfit.vendor_report import StageReport
 
 from . import csim
 from .accelerator import accelerator_files, accelerator_of, image, lane_bits
@@ -29,6 +30,7 @@ from .project import STRATEGY_NAMES, VERSION, Port, Project, Settings, write_pro
 from .refuse import refuse, refuse_op, too_many_registers
 from .render import render
 from .testbench import reference_files, testbench
+from .vendor_reports import find_reports
 
 MAX_COPIES = 7
 """Readers a stream can have: hls4ml's clone layer has no more outputs."""
@@ -131,6 +133,10 @@ class Hls4mlBackend:
         """See `boardfit.backend.Backend.runners_of`: IP projects have no wrapper to simulate."""
         return self.runners if csim.interface(folder)["accelerator"] else self.runners[:1]
 
+    def reports(self, folder: Path) -> tuple[StageReport, ...]:
+        """See `boardfit.backend.Backend.reports`."""
+        return find_reports(folder)
+
     def measure(self, folder: Path) -> Mapping[str, int]:
         """Nothing: what a design takes is known after synthesis only."""
         return {}
@@ -212,6 +218,7 @@ def _interface(
         "accelerator": shell.shell if shell else None,
         "inputs": ports(graph.inputs, project.inputs),
         "outputs": ports(graph.outputs, project.outputs),
+        "layers": project.numbers,
     }
     return (json.dumps(facts, indent=2) + "\n").encode()
 

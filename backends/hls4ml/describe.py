@@ -46,6 +46,10 @@ KINDS = {
 """hls4ml class -> the estimator's kind; convolutions and activations are told apart below."""
 
 
+REPORTED = ("lut", "ff", "dsp", "bram18", "uram")
+"""Resources that the vendor's reports list."""
+
+
 def describe_design(
     graph: Graph, network: LayerList, plan: FpgaPlan, board: FpgaBoard, clock_ns: float, tool: HlsTool
 ) -> DesignDescription:
@@ -209,6 +213,14 @@ def as_estimate(found: FpgaEstimate, network: LayerList, board: FpgaBoard, clock
         interval=round(found.interval.value),
         clock_mhz=1000.0 / clock_ns,
         bands={name: _band(getattr(stage, name)) for name in ("lut", "ff", "dsp", "bram18")},
+        predictions={
+            name: {
+                **{resource: _figure(getattr(part, resource)) for resource in REPORTED},
+                "cycles": _figure(found.latency),
+                "interval": _figure(found.interval),
+            }
+            for name, part in (("hls", found.hls), ("synthesis", found.synthesis))
+        },
     )
 
 
@@ -228,7 +240,17 @@ def _layer_estimate(found: FpgaLayer, layers: Mapping[str, HlsLayer]) -> LayerEs
         ),
         interval=round(found.interval.value),
         choice=f"{plan.strategy.value}, reuse {plan.reuse_factor}" if plan else "",
+        layer=found.name,
+        hls={
+            **{resource: round(getattr(found.hls, resource).value) for resource in REPORTED},
+            "cycles": round(found.latency.value),
+            "interval": round(found.interval.value),
+        },
     )
+
+
+def _figure(figure: Any) -> tuple[int, int, int]:
+    return round(figure.value), *_band(figure)
 
 
 def _band(figure: Any) -> tuple[int, int]:

@@ -59,12 +59,13 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """Files of an hls4ml project and its interface."""
+    """Files of an hls4ml project, its interface, and the numbers hls4ml gave its layers (layer name -> number)."""
 
     name: str
     files: Mapping[str, bytes]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    numbers: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,9 @@ def write_project(network: LayerList, settings: Settings) -> Project:
         elements = {layer.name: layer.precision["result"] for layer in network.layers}
         inputs = [_port(v, elements[n]) for v, n in zip(model.get_input_variables(), network.inputs, strict=True)]
         outputs = [_port(v, elements[n]) for v, n in zip(model.get_output_variables(), network.outputs, strict=True)]
+        numbers = {name: int(node.index) for name, node in model.graph.items()}
     kept = {path: content for path, content in files.items() if not _is_left_out(path)}
-    return Project(settings.name, kept, tuple(inputs), tuple(outputs))
+    return Project(settings.name, kept, tuple(inputs), tuple(outputs), numbers)
 
 
 @contextlib.contextmanager

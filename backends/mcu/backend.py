@@ -17,6 +17,7 @@ from boardfit.ir import Affine, FixedPoint, Graph, Node
 from boardfit.ops import OPS
 from boardfit.ops.unary import infer_unary
 from boardfit.options import BackendOptions, Optimize
+from boardfit.vendor_report import StageReport
 
 from .cost import footprint
 from .emit import core_files
@@ -44,6 +45,10 @@ class McuBackend:
 
     name: str = "mcu"
     runners: tuple[str, ...] = RUNNERS
+
+    def reports(self, folder: Path) -> tuple[StageReport, ...]:
+        """None: firmware is measured, see `measure`."""
+        return ()
 
     def runners_of(self, folder: Path) -> tuple[str, ...]:
         """All of them, whatever is in the folder."""

@@ -18,6 +18,8 @@ class LayerEstimate:
         resources: this node's share. Shares of `ram` overlap in time, so their sum is not the total.
         interval: cycles between two inferences this node can accept (FPGA); its cycles on a microcontroller.
         choice: the decision taken for it in words, such as 'resource, reuse 16' or 'conv2d dsp 1x1'.
+        layer: name of the layer in an hls4ml project; '' elsewhere.
+        hls: what the HLS report will say about it, see `Estimate.predictions`.
     """
 
     node: str
@@ -25,6 +27,8 @@ class LayerEstimate:
     resources: Resources
     interval: int = 0
     choice: str = ""
+    layer: str = ""
+    hls: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Estimate:
         bands: (low, high) around each amount that is not exact by construction, such as {"lut": (900, 2100)};
             the true amount lies inside in four cases of five.
         savings: changes that would reduce the need, any order.
+        predictions: (FPGA) stage of the vendor's flow ('hls', 'synthesis') -> resource, 'cycles' or 'interval' ->
+            (amount, low, high): what its report will say.
         details: parts of the totals that can be measured on their own, such as {"arena": 8972, "stack": 228}.
     """
 
@@ -66,6 +72,7 @@ class Estimate:
     bands: dict[str, tuple[int, int]] = field(default_factory=dict)
     savings: tuple[Saving, ...] = ()
     details: Mapping[str, int] = field(default_factory=dict)
+    predictions: Mapping[str, Mapping[str, tuple[int, int, int]]] = field(default_factory=dict)
 
     @property
     def latency_seconds(self) -> float:

@@ -78,10 +78,12 @@ def test_the_driver_packs_runs_and_unpacks(width: int) -> None:
     lane = {8: np.int8, 12: np.int16, 20: np.int32}[width]
     per_word = 4 // np.dtype(lane).itemsize
 
+    driver: Any = space["Accelerator"]
+
     def whole(count: int) -> int:
         return -(-count // per_word) * per_word
 
-    class OnTheInterpreter(space["Accelerator"]):  # type: ignore[misc]  # made by exec
+    class OnTheInterpreter(driver):  # type: ignore[misc]  # made by exec
         def __init__(self) -> None:
             pass
 
