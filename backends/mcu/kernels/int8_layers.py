@@ -158,7 +158,7 @@ def lower_lines(site: Site, rows: Rows) -> Lowered:
         "depthwise_lines.c.j2",
         {"row": rows.function.name, "single": rows.single.name, "kernel_height": kh},
         (rows.function, rows.single),
-        code_bytes=480,
+        code_bytes=490,
         stack_bytes=200 + (rows.function.stack_bytes or 0),
     )
     right, padded = padded_columns(site)

@@ -141,7 +141,7 @@ def _lower(site: Site) -> Lowered:
         "mve/depthwise.c.j2",
         {"row": row.name, "spread": SPREAD.name, "kernel_height": kh},
         (row, SPREAD),
-        code_bytes=320,
+        code_bytes=368,
         stack_bytes=140 + (row.stack_bytes or 0),
     )
     right, padded = padded_columns(site)

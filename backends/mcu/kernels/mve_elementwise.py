@@ -34,8 +34,8 @@ AVERAGE_SHAPE_BYTES = 17 * 4 + REQUANTIZATION_BYTES
 MAX_SHAPE_BYTES = 11 * 4
 MOST_HALFWORD_TERMS = 255
 
-WINDOW_SUM = Function("mve_window_sum", "mve/window.c.j2", {"operation": "sum"}, (), code_bytes=76, stack_bytes=24)
-WINDOW_MAX = Function("mve_window_max", "mve/window.c.j2", {"operation": "max"}, (), code_bytes=76, stack_bytes=24)
+WINDOW_SUM = Function("mve_window_sum", "mve/window.c.j2", {"operation": "sum"}, (), code_bytes=68, stack_bytes=24)
+WINDOW_MAX = Function("mve_window_max", "mve/window.c.j2", {"operation": "max"}, (), code_bytes=68, stack_bytes=24)
 
 
 def _sum_terms(site: Site, sign: int) -> tuple[SumRequantization, int]:
@@ -71,7 +71,7 @@ def _lower_sum(sign: int) -> Callable[[Site], Lowered]:
             "mve_sum_clamp" if clamp else "mve_sum",
             "mve/add.c.j2",
             {"clamp": clamp},
-            code_bytes=60 + 16 * clamp,
+            code_bytes=52 + 16 * clamp,
             stack_bytes=32,
         )
         count = site.y.elements
@@ -169,7 +169,7 @@ def _lower_average(site: Site) -> Lowered:
         "mve/average_pool.c.j2",
         {"requantize": requantize.name, "window": WINDOW_SUM.name},
         (requantize, CLIP, WINDOW_SUM),
-        code_bytes=480,
+        code_bytes=728,
         stack_bytes=150,
     )
     counted = attrs.pads if attrs.count_pads else (0, 0, 0, 0)

@@ -94,7 +94,7 @@ def _lower_convolution(site: Site) -> Lowered:
         "thumb/multiply.c.j2",
         {"clamp": clamp},
         (SUPPORT,),
-        code_bytes=420 + 32 * clamp,
+        code_bytes=392 + 32 * clamp,
         stack_bytes=80,
     )
     function = Function(
@@ -102,7 +102,7 @@ def _lower_convolution(site: Site) -> Lowered:
         "thumb/convolution.c.j2",
         {"multiply": multiply.name},
         (multiply,),
-        code_bytes=400,
+        code_bytes=414,
         stack_bytes=240,
     )
     depth = kh * kw * channels
@@ -171,7 +171,7 @@ def _row(kernel: tuple[int, int], pixels: int, clamp: bool) -> Function:
         "thumb/depthwise_row.c.j2",
         {"kernel_height": kh, "kernel_width": kw, "taps": taps, "pixels": pixels, "clamp": clamp},
         (SUPPORT,),
-        code_bytes=2 * group + 120,
+        code_bytes=2 * group + 90,
         stack_bytes=124,
     )
 

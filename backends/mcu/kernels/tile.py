@@ -77,7 +77,7 @@ def _multiply(pixels: int, outputs: int) -> Function:
         "tile/multiply.c.j2",
         {"pixels": pixels, "ragged": ragged, "unroll": UNROLL},
         (SUPPORT,),
-        code_bytes=160 + (UNROLL + 1) * (2 * pixels + 16 + 12 * pixels) + 120 * pixels,
+        code_bytes=80 + 570 * pixels,
         stack_bytes=112,
     )
 
@@ -169,7 +169,7 @@ def _lower_convolution(site: Site) -> Lowered:
         "tile/convolution.c.j2",
         {"multiply": multiply.name},
         (multiply,),
-        code_bytes=340,
+        code_bytes=366,
         stack_bytes=96 + (multiply.stack_bytes or 0),
     )
     product = ", ".join(map(str, (depth, outputs, *requantization_fields(parameters.requantization).values())))
@@ -214,7 +214,7 @@ def _row(kernel: tuple[int, int], stride: int, pixels: int) -> Function:
             "stride": stride,
         },
         (SUPPORT,),
-        code_bytes=100 + 3 * group_instructions(kernel, stride, pixels),
+        code_bytes=60 + 7 * group_instructions(kernel, stride, pixels) // 2,
         stack_bytes=80,
     )
 
