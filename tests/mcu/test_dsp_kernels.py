@@ -21,6 +21,7 @@ from boardfit.ops.add import AddAttrs
 from boardfit.ops.average_pool2d import AveragePool2DAttrs
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.dense import DenseAttrs
+from boardfit.ops.max_pool2d import MaxPool2DAttrs
 from boardfit.ops.sub import SubAttrs
 
 from .builders import Builder, s8
@@ -120,11 +121,21 @@ def mean(size: tuple[int, int, int], seed: int) -> Graph:
     return build.finish(build.node("AveragePool2D", [x], AveragePool2DAttrs(size[:2], (1, 1)), s8(0.03, 4)))
 
 
+def max_pool(size: tuple[int, int, int], attrs: MaxPool2DAttrs, seed: int) -> Graph:
+    build = Builder(f"max pool {seed}", seed)
+    return build.finish(build.node("MaxPool2D", [build.input((1, *size), s8(0.05, 3))], attrs))
+
+
 TWO_INPUTS: dict[str, list[Graph]] = {
     "add/words": [total(64, "Add", 0.05, 0.02, 1), total(7, "Add", 0.003, 0.2, 2)],
     "sub/words": [total(33, "Sub", 0.05, 0.02, 3)],
 }
 CASES["average_pool2d/dsp_mean"] = [mean((5, 5, 8), 1), mean((15, 17, 4), 2), mean((1, 2, 12), 3)]
+CASES["max_pool2d/dsp"] = [
+    max_pool((8, 8, 8), MaxPool2DAttrs((2, 2), (2, 2)), 1),
+    max_pool((9, 7, 4), MaxPool2DAttrs((3, 3), (2, 1), (1, 1, 1, 1)), 2),
+    max_pool((9, 10, 12), MaxPool2DAttrs((2, 3), (2, 2), (0, 1, 0, 0), (2, 1), (1, 1)), 3),
+]
 CASES["add/words"] = [total(1023, "Add", 0.03, None, 4)]
 
 

@@ -133,7 +133,9 @@ def _lower_average(site: Site) -> Lowered:
     )
 
 
+MAX_POOL = Kernel("max_pool2d/portable", "MaxPool2D", _refuse_max, _lower_max)
+
 KERNELS = (
-    Kernel("max_pool2d/portable", "MaxPool2D", _refuse_max, _lower_max),
+    MAX_POOL,
     Kernel("average_pool2d/portable", "AveragePool2D", _refuse_average, _lower_average),
 )
