@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,65 @@ def _register_layers() -> None:
             super().__init__(BoardfitClamp, include_header=[f"nnet_utils/{HEADER}"])
 
         def format(self, node: Any) -> str:
-            params = self._default_function_params(node)
-            types = f"{params['input_t']}, {params['output_t']}, config{node.index}"
-            return f"nnet::boardfit_clamp<{types}>({params['input']}, {params['output']});"
+            return _call(self._default_function_params(node), "boardfit_clamp", node.index)
+
+    class BoardfitPick(Layer):  # type: ignore[misc]
+        def initialize(self) -> None:
+            self.add_output_variable(self.get_attr("out_shape"))
+
+    class PickConfig(LayerConfigTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(BoardfitPick)
+
+        def format(self, node: Any) -> str:
+            sizes = {name: node.get_attr(name) for name in ("in_height", "in_width", "n_chan")}
+            names = ("rows", "columns", "channels")
+            tables = {name[:-1]: node.get_attr(name) for name in names}
+            sizes |= dict(zip(("out_height", "out_width", "out_chan"), map(len, tables.values()), strict=True))
+            return render("pick_config.h.j2", index=node.index, sizes=sizes, tables=tables)
+
+    class PickCall(FunctionCallTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(BoardfitPick, include_header=[f"nnet_utils/{HEADER}"])
+
+        def format(self, node: Any) -> str:
+            return _call(self._default_function_params(node), "boardfit_pick", node.index)
+
+    class BoardfitArgMax(Layer):  # type: ignore[misc]
+        def initialize(self) -> None:
+            self.add_output_variable(self.get_attr("out_shape"))
+
+    class ArgMaxConfig(LayerConfigTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(BoardfitArgMax)
+
+        def format(self, node: Any) -> str:
+            return (
+                f"struct config{node.index} {{\n"
+                f"    static const unsigned n_in = {node.get_attr('n_in')};\n"
+                f"    static const unsigned n_classes = {node.get_attr('n_classes')};\n"
+                f"    static const bool last = {str(bool(node.get_attr('last'))).lower()};\n"
+                "};\n"
+            )
+
+    class ArgMaxCall(FunctionCallTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(BoardfitArgMax, include_header=[f"nnet_utils/{HEADER}"])
+
+        def format(self, node: Any) -> str:
+            return _call(self._default_function_params(node), "boardfit_arg_max", node.index)
 
     class BoardfitConv2D(Conv2D):  # type: ignore[misc]
-        """A convolution that hls4ml does not turn into its pointwise kernel, which keeps all weights in registers."""
+        """A convolution that hls4ml does not turn into its pointwise kernel, which keeps all weights in registers.
+
+        `out_shape` gives the result another shape of as many values.
+        """
+
+        def initialize(self) -> None:
+            shape = [self.get_attr(name) for name in ("out_height", "out_width", "n_filt")]
+            self.add_output_variable(self.get_attr("out_shape") or shape)
+            self.add_weights(quantizer=self.get_attr("weight_quantizer"))
+            self.add_bias(quantizer=self.get_attr("bias_quantizer"))
 
     class ConvConfig(stock.Conv2DConfigTemplate):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -90,6 +143,14 @@ def _register_layers() -> None:
 
     register_layer("BoardfitClamp", BoardfitClamp)
     register_layer("BoardfitConv2D", BoardfitConv2D)
+    register_layer("BoardfitPick", BoardfitPick)
+    register_layer("BoardfitArgMax", BoardfitArgMax)
     backend = get_backend("vivado")  # Vitis applies the templates of Vivado too
-    for template in (ClampConfig, ClampCall, ConvConfig, ConvCall):
+    for template in (ClampConfig, ClampCall, PickConfig, PickCall, ArgMaxConfig, ArgMaxCall, ConvConfig, ConvCall):
         backend.register_template(template)
+
+
+def _call(params: Mapping[str, Any], function: str, index: int) -> str:
+    """A call of one of boardfit's functions with one input."""
+    types = f"{params['input_t']}, {params['output_t']}, config{index}"
+    return f"nnet::{function}<{types}>({params['input']}, {params['output']});"

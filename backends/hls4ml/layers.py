@@ -11,19 +11,29 @@ from boardfit.names import c_identifier
 from boardfit.ops.spec import as_fixed
 from boardfit.plan.fpga import FpgaPlan
 
-from . import linear_layers, other_layers
+from . import linear_layers, other_layers, own_layers
 from .layer import HlsLayer, LayerContext, plain_shape
+from .refuse import refuse_resize
 
 Lowering = Callable[[Node, LayerContext], list[HlsLayer]]
 
+
+def _resize(node: Node, context: LayerContext) -> list[HlsLayer]:
+    positions = refuse_resize(node, context.graph, context.streams)
+    return other_layers.resize(node, context) if positions is None else own_layers.pick(node, context)
+
+
 LOWERINGS: dict[str, Lowering] = {
     "Add": other_layers.merge,
+    "ArgMax": own_layers.arg_max,
     "AveragePool2D": other_layers.pool,
     "Bipolar": other_layers.bipolar,
     "Clamp": other_layers.relu_or_clamp,
     "Concat": other_layers.concat,
     "Conv2D": linear_layers.conv2d,
+    "ConvTranspose2D": own_layers.conv_transpose2d,
     "Dense": linear_layers.dense,
+    "Gather": own_layers.pick,
     "Lookup": other_layers.lookup,
     "Max": other_layers.merge,
     "MaxPool2D": other_layers.pool,
@@ -33,8 +43,9 @@ LOWERINGS: dict[str, Lowering] = {
     "Pad": other_layers.zero_padding,
     "Requantize": other_layers.requantize,
     "Reshape": other_layers.reshape,
-    "Resize": other_layers.resize,
+    "Resize": _resize,
     "ScaleBias": linear_layers.scale_bias,
+    "Slice": own_layers.pick,
     "Softmax": other_layers.softmax,
     "Sub": other_layers.merge,
     "Transpose": other_layers.transpose,

@@ -19,15 +19,56 @@ ZERO = FixedPoint(False, 1, 0)
 
 
 def dense(node: Node, context: LayerContext) -> list[HlsLayer]:
-    """Dense: weights (out, in) become (in, out)."""
+    """Dense: weights (out, in) become (in, out); over several positions it is a 1x1 convolution."""
     weights = context.real(node.inputs[1])
+    *positions, _ = context.shape(node.outputs[0])
+    if int(np.prod(positions)) != 1:
+        return _dense_at_positions(node, context, weights, positions)
     attributes = {
         "n_in": weights.shape[1],
         "n_out": weights.shape[0],
         "weight_data": weights.T.copy(),
-        **_bias(node, context, weights.shape[0]),
+        **bias_attributes(node, context, weights.shape[0]),
     }
-    return [_linear(node, context, "Dense", attributes)]
+    return [linear_layer(node, context, "Dense", attributes)]
+
+
+def _dense_at_positions(node: Node, context: LayerContext, weights: np.ndarray, positions: list[int]) -> list[HlsLayer]:
+    """A 1x1 convolution that gives the shape of the dense layer, so that what follows sees no difference.
+
+    Without FIFOs hls4ml asks input and result for height and width, so tensors of lower rank are reshaped there and
+    back (which is free).
+    """
+    filters, channels = weights.shape
+    height, width = [1, *positions][-2:]
+    attributes: dict[str, Any] = {
+        "data_format": "channels_last",
+        "in_height": height,
+        "in_width": width,
+        "n_chan": channels,
+        "out_height": height,
+        "out_width": width,
+        "n_filt": filters,
+        **dict.fromkeys(("filt_height", "filt_width", "stride_height", "stride_width"), 1),
+        **dict.fromkeys(("dilation_height", "dilation_width"), 1),
+        **dict.fromkeys(("pad_top", "pad_bottom", "pad_left", "pad_right"), 0),
+        "weight_data": weights.T.reshape(1, 1, channels, filters).copy(),
+        **bias_attributes(node, context, filters),
+        "out_shape": [*positions, filters],
+    }
+    if context.streams or len(positions) == 2:
+        return [linear_layer(node, context, "BoardfitConv2D", attributes)]
+    name = context.name(node)
+    attributes["out_shape"] = [height, width, filters]
+    source = context.element(node.inputs[0])
+    before = _reshape(node, f"{name}_image", context.inputs(node), [height, width, channels], source)
+    product = linear_layer(node, context, "BoardfitConv2D", attributes, (before.name,))
+    return [before, product, _reshape(node, f"{name}_rows", (name,), [*positions, filters], context.result(node))]
+
+
+def _reshape(node: Node, name: str, inputs: tuple[str, ...], shape: list[int], element: FixedPoint) -> HlsLayer:
+    attributes = {"target_shape": shape, "out_shape": shape}
+    return HlsLayer(name, "Reshape", inputs, attributes, {"result": element}, node=node.source.node)
 
 
 def conv2d(node: Node, context: LayerContext) -> list[HlsLayer]:
@@ -60,17 +101,17 @@ def conv2d(node: Node, context: LayerContext) -> list[HlsLayer]:
         "pad_bottom": bottom,
         "pad_left": left,
         "pad_right": right,
-        **_bias(node, context, filters),
+        **bias_attributes(node, context, filters),
     }
     if is_depthwise(node, context):
         attributes["depthwise_data"] = kernel.transpose(1, 2, 0, 3).copy()
         attributes["depthwise_quantizer"] = None
         attributes["depth_multiplier"] = 1
-        return [_linear(node, context, "DepthwiseConv2D", attributes)]
+        return [linear_layer(node, context, "DepthwiseConv2D", attributes)]
     attributes["weight_data"] = spread_groups(kernel, attrs.groups).transpose(1, 2, 3, 0).copy()
     single = kernel.shape[1] == kernel.shape[2] == 1
     class_name = "BoardfitConv2D" if context.streams and single and kernel.size > UNROLL_LIMIT else "Conv2D"
-    return [_linear(node, context, class_name, attributes)]
+    return [linear_layer(node, context, class_name, attributes)]
 
 
 def is_depthwise(node: Node, context: LayerContext) -> bool:
@@ -158,7 +199,8 @@ def cast_layer(
     return HlsLayer(name, "Activation", inputs, attributes, {"result": context.result(node)}, node=node.source.node)
 
 
-def _bias(node: Node, context: LayerContext, count: int) -> dict[str, Any]:
+def bias_attributes(node: Node, context: LayerContext, count: int) -> dict[str, Any]:
+    """Bias of a linear node, zeros if it has none."""
     bias = context.bias(node)
     values = context.real(bias) if bias else np.zeros(count)
     return {"bias_data": values, "weight_quantizer": None, "bias_quantizer": None}
@@ -177,7 +219,14 @@ def accumulator_type(node: Node, context: LayerContext) -> FixedPoint:
     ).element
 
 
-def _linear(node: Node, context: LayerContext, class_name: str, attributes: dict[str, Any]) -> HlsLayer:
+def linear_layer(
+    node: Node,
+    context: LayerContext,
+    class_name: str,
+    attributes: dict[str, Any],
+    inputs: tuple[str, ...] | None = None,
+) -> HlsLayer:
+    """A layer that multiplies by constant weights, with its types and its plan; `inputs` if not the node's own."""
     bias = context.bias(node)
     precision = {
         "weight": context.element(node.inputs[1]),
@@ -186,4 +235,5 @@ def _linear(node: Node, context: LayerContext, class_name: str, attributes: dict
         "result": context.result(node),
     }
     plan = context.plan.layers[node.name]
-    return HlsLayer(context.name(node), class_name, context.inputs(node), attributes, precision, plan, node.source.node)
+    sources = inputs or context.inputs(node)
+    return HlsLayer(context.name(node), class_name, sources, attributes, precision, plan, node.source.node)

@@ -49,8 +49,17 @@ def describe(graph: Graph, board: FpgaBoard, options: BackendOptions, plan: Fpga
     design = describe_design(graph, network, plan, board, options.clock_ns or board.clock_ns, options.tool)
     layers = {layer.name: layer for layer in design.layers}
     nodes = {node.name: node for node in graph.nodes}
-    matrices = {name: layers[network.makers[nodes[name].outputs[0]]] for name in plan.layers}
+    matrices = {name: layers[_multiplying(network, nodes[name].outputs[0])] for name in plan.layers}
     return Described(design, network, matrices)
+
+
+def _multiplying(network: LayerList, tensor: str) -> str:
+    """The layer that multiplies among those that make a tensor; reshapes may follow it."""
+    layers = {layer.name: layer for layer in network.layers}
+    layer = layers[network.makers[tensor]]
+    while layer.plan is None:
+        layer = layers[layer.inputs[0]]
+    return layer.name
 
 
 def estimate_plan(graph: Graph, board: FpgaBoard, options: BackendOptions, plan: FpgaPlan) -> Estimate:

@@ -11,8 +11,10 @@ from boardfit.compress.fixed_form import quantizer_type
 from boardfit.errors import ModelError
 from boardfit.ir import Graph, Node
 from boardfit.ops import OPS
+from boardfit.ops.arg_max import ArgMaxAttrs
 from boardfit.ops.average_pool2d import AveragePool2DAttrs
 from boardfit.ops.conv2d import Conv2DAttrs
+from boardfit.ops.conv_transpose2d import ConvTranspose2DAttrs
 from boardfit.ops.pad import PadAttrs
 from boardfit.ops.pooling import PoolAttrs
 from boardfit.ops.reduce_mean import ReduceMeanAttrs
@@ -24,6 +26,7 @@ from boardfit.ops.unary import infer_unary
 from boardfit.plan.fpga import UNROLL_LIMIT
 
 from .layer import plain_shape
+from .picks import refuse_picks
 
 Reason = str | None
 Check = Callable[[Node, Graph, bool], Reason]
@@ -59,7 +62,7 @@ def too_many_registers(node: Node, graph: Graph, streams: bool) -> Reason:
         what = "a tensor that is wired in parallel"
     elif node.op == "Dense":
         largest, what = max(graph.types[node.inputs[1]].shape), "a vector of a dense layer"
-    elif isinstance(node.attrs, Conv2DAttrs):
+    elif isinstance(node.attrs, Conv2DAttrs | ConvTranspose2DAttrs):
         _, height, width, _ = graph.types[node.inputs[1]].shape
         down, across = node.attrs.dilations
         window = ((height - 1) * down + 1) * ((width - 1) * across + 1)
@@ -76,8 +79,9 @@ def _free(node: Node, graph: Graph, streams: bool) -> Reason:
 def _weights(node: Node, graph: Graph, streams: bool) -> Reason:
     if graph.constant(node.inputs[1]) is None:
         return "the weights are not constant"
-    if node.op == "Dense" and int(np.prod(graph.types[node.outputs[0]].shape[:-1])) != 1:
-        return "a dense layer over several positions is not supported; use a 1x1 convolution"
+    positions = plain_shape(graph, node.outputs[0])[:-1]
+    if node.op == "Dense" and len(positions) > 2 and int(np.prod(positions)) != 1:
+        return f"a dense layer over {len(positions)} axes of positions is not supported"
     return _rows_of_a_stream(node, graph) if streams and isinstance(node.attrs, Conv2DAttrs) else None
 
 
@@ -145,17 +149,31 @@ def _pad(node: Node, graph: Graph, streams: bool) -> Reason:
     return None if min(*attrs.before, *attrs.after) >= 0 else "negative padding is not supported"
 
 
-def _resize(node: Node, graph: Graph, streams: bool) -> Reason:
+def refuse_resize(node: Node, graph: Graph, streams: bool) -> Reason:
+    """Why hls4ml's own layer cannot resize; boardfit's takes any positions."""
     attrs = attrs_as(node.attrs, ResizeAttrs)
     shape = graph.types[node.inputs[0]].shape
     if integer_factors(attrs, shape) is not None:
         return None
     if streams:
-        return "streamed resizing needs whole-number factors"
+        return "whole-number factors only"
     for indices, size in ((attrs.rows, shape[1]), (attrs.columns, shape[2])):
         ratio = (size << 16) // len(indices) + 1
         if indices != tuple((i * ratio) >> 16 for i in range(len(indices))):
-            return "this rounding of source positions is not supported (only asymmetric, floor)"
+            return "asymmetric, floor only"
+    return None
+
+
+def _arg_max(node: Node, graph: Graph, streams: bool) -> Reason:
+    attrs = attrs_as(node.attrs, ArgMaxAttrs)
+    if attrs.axis != graph.types[node.inputs[0]].rank - 1:
+        return "ArgMax is only supported over the last axis"
+    after = [node]
+    for other in after:
+        users = [reader for reader in graph.nodes if other.outputs[0] in reader.inputs]
+        if any(user.op not in ("Reshape", "Dequantize") for user in users):
+            return "ArgMax is only supported at an output"
+        after += users
     return None
 
 
@@ -190,13 +208,16 @@ def _quantizer(node: Node, graph: Graph, streams: bool) -> Reason:
 
 CHECKS: dict[str, Check] = {
     "Add": _merge,
+    "ArgMax": _arg_max,
     "AveragePool2D": _pool,
     "Bipolar": _free,
     "Clamp": _free,
     "Concat": _concat,
     "Conv2D": _weights,
+    "ConvTranspose2D": _weights,
     "Dense": _weights,
     "Dequantize": _free,
+    "Gather": refuse_picks,
     "LeakyRelu": _free,
     "Lookup": _constants,
     "Max": _merge,
@@ -209,8 +230,9 @@ CHECKS: dict[str, Check] = {
     "ReduceMean": _reduce_mean,
     "Requantize": _free,
     "Reshape": _free,
-    "Resize": _resize,
+    "Resize": refuse_picks,
     "ScaleBias": _constants,
+    "Slice": refuse_picks,
     "Softmax": _softmax,
     "Sub": _merge,
     "Transpose": _transpose,

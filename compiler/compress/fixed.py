@@ -25,6 +25,7 @@ from ..ir.types import FixedPoint, Overflow
 from ..numerics import signed_bits
 from ..ops import OPS
 from ..ops.activation import RELU
+from ..ops.arg_max import ArgMaxAttrs
 from ..ops.clamp import ClampAttrs
 from ..ops.conv2d import Conv2DAttrs
 from ..ops.linear import fixed_accumulator
@@ -228,6 +229,9 @@ class _Chooser:
         element = self.wanted.get(output)
         if element is None and node.op == "Bipolar":
             element = FixedPoint(True, 2, 0)
+        elif element is None and isinstance(node.attrs, ArgMaxAttrs):
+            last = self.graph.types[node.inputs[0]].shape[node.attrs.axis] - 1
+            element = FixedPoint(False, max(last.bit_length(), 1), 0)
         elif element is None:
             element = self._softmax_result(node) if node.op == "Softmax" else self.from_range(output)
         exact = self._exact_fraction(node)

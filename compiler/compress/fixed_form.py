@@ -22,6 +22,7 @@ from ..ops.activation import NONE, RELU, Activation
 from ..ops.average_pool2d import AveragePool2DAttrs
 from ..ops.clamp import ClampAttrs
 from ..ops.conv2d import Conv2DAttrs
+from ..ops.conv_transpose2d import ConvTranspose2DAttrs
 from ..ops.dense import DenseAttrs
 from ..ops.elementwise import ElementwiseAttrs
 from ..ops.leaky_relu import LeakyReluAttrs
@@ -30,7 +31,7 @@ from ..ops.reduce_mean import ReduceMeanAttrs
 from ..ops.scale_bias import ScaleBiasAttrs
 from .fixed_types import fixed_of_affine
 
-FusedAttrs = Conv2DAttrs | DenseAttrs | ElementwiseAttrs | ScaleBiasAttrs
+FusedAttrs = Conv2DAttrs | ConvTranspose2DAttrs | DenseAttrs | ElementwiseAttrs | ScaleBiasAttrs
 
 
 @dataclass(frozen=True, slots=True)

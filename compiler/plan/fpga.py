@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..errors import BudgetError, UsageError
 from ..ir.graph import Graph, Node
 from ..ops.conv2d import Conv2DAttrs
+from ..ops.conv_transpose2d import ConvTranspose2DAttrs
 from ..options import BackendOptions, IoType, Strategy
 
 UNROLL_LIMIT = 4096
@@ -64,16 +65,16 @@ class Product:
 
 def product_of(node: Node, graph: Graph) -> Product | None:
     """The matrix product of a node, or None if it has none."""
-    if node.op not in ("Dense", "Conv2D"):
+    if node.op not in ("Dense", "Conv2D", "ConvTranspose2D"):
         return None
     weights = graph.types[node.inputs[1]].shape
-    if isinstance(node.attrs, Conv2DAttrs):
+    if isinstance(node.attrs, Conv2DAttrs | ConvTranspose2DAttrs):
         attrs = node.attrs
         height = (weights[1] - 1) * attrs.dilations[0] + 1
         width = (weights[2] - 1) * attrs.dilations[1] + 1
         channels = graph.types[node.inputs[0]].shape[3]
         positions = math.prod(graph.types[node.outputs[0]].shape[1:3])
-        depthwise = attrs.groups > 1 and weights[3] == 1 and weights[0] == attrs.groups
+        depthwise = node.op == "Conv2D" and attrs.groups > 1 and weights[3] == 1 and weights[0] == attrs.groups
         return Product(height * width * channels, weights[0], depthwise, positions)
     positions = math.prod(graph.types[node.outputs[0]].shape[:-1])
     return Product(weights[1], weights[0], False, positions)
@@ -92,9 +93,19 @@ def legal_reuse_factors(product: Product) -> list[int]:
     return small + large
 
 
-def allowed_reuse_factors(product: Product) -> list[int]:
-    """Legal reuse factors that also keep the tools' unroll limit."""
-    return [rf for rf in legal_reuse_factors(product) if product.multipliers(rf) < UNROLL_LIMIT]
+def allowed_reuse_factors(product: Product, most: int | None = None) -> list[int]:
+    """Legal reuse factors that also keep the tools' unroll limit, up to `most`."""
+    legal = legal_reuse_factors(product)
+    return [rf for rf in legal if product.multipliers(rf) < UNROLL_LIMIT and (most is None or rf <= most)]
+
+
+def largest_reuse_factor(node: Node, product: Product, io_type: IoType) -> int | None:
+    """Largest reuse factor the Resource kernel of a layer computes right, or None: any legal one.
+
+    hls4ml's io_parallel convolutions silently give wrong sums above n_in.
+    """
+    convolution = node.op != "Dense" or product.positions > 1
+    return product.n_in if convolution and io_type is IoType.PARALLEL else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +151,7 @@ def products_of(graph: Graph) -> list[tuple[Node, Product]]:
 
 def choose_io_type(products: Sequence[tuple[Node, Product]]) -> IoType:
     """FIFOs for convolutions over many positions, wires for everything else."""
-    many = any(node.op == "Conv2D" and product.positions > PARALLEL_POSITIONS for node, product in products)
+    many = any(node.op != "Dense" and product.positions > PARALLEL_POSITIONS for node, product in products)
     return IoType.STREAM if many else IoType.PARALLEL
 
 
@@ -155,8 +166,9 @@ def _candidates(node: Node, product: Product, io_type: IoType, options: BackendO
             op_type=node.source.op_type,
             hint="give --io-type io_stream, or leave --strategy to the planner",
         )
-    if reuse is not None:
-        return [_asked(node, product, reuse, options.strategy, only_latency)]
+    legal = allowed_reuse_factors(product, largest_reuse_factor(node, product, io_type))
+    if reuse is not None and (legal or only_latency):
+        return [_asked(node, product, legal, reuse, options.strategy, only_latency)]
     plans: list[LayerPlan] = []
     if options.strategy in (None, Strategy.LATENCY) and product.products < UNROLL_LIMIT:
         plans.append(LayerPlan(Strategy.LATENCY, 1))
@@ -164,7 +176,7 @@ def _candidates(node: Node, product: Product, io_type: IoType, options: BackendO
             plans += [LayerPlan(Strategy.LATENCY, rf) for rf in legal_reuse_factors(product) if rf > 1]
     if options.strategy in (None, Strategy.RESOURCE) and not only_latency:
         first = 2 if plans else 1
-        plans += [LayerPlan(Strategy.RESOURCE, rf) for rf in allowed_reuse_factors(product) if rf >= first]
+        plans += [LayerPlan(Strategy.RESOURCE, rf) for rf in legal if rf >= first]
     if not plans:
         raise BudgetError(
             f"{product.products} multiplications at once exceed the unroll limit of {UNROLL_LIMIT}",
@@ -175,12 +187,13 @@ def _candidates(node: Node, product: Product, io_type: IoType, options: BackendO
     return plans
 
 
-def _asked(node: Node, product: Product, reuse: int, strategy: Strategy | None, only_latency: bool) -> LayerPlan:
+def _asked(
+    node: Node, product: Product, legal: Sequence[int], reuse: int, strategy: Strategy | None, only_latency: bool
+) -> LayerPlan:
     """The plan with the reuse factor the user gave.
 
     A factor that is not legal for this layer becomes the next larger legal one, or the largest.
     """
-    legal = allowed_reuse_factors(product)
     if only_latency or strategy is Strategy.LATENCY or (strategy is None and reuse == 1):
         if product.products < UNROLL_LIMIT:
             return LayerPlan(Strategy.LATENCY, min(reuse, product.products))

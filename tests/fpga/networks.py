@@ -13,12 +13,15 @@ from boardfit.ir import Attrs, Graph, GraphEditor, Source, TensorType
 from boardfit.numerics import quantize
 from boardfit.ops.activation import NONE, RELU, Activation
 from boardfit.ops.add import AddAttrs
+from boardfit.ops.arg_max import ArgMaxAttrs
 from boardfit.ops.average_pool2d import AveragePool2DAttrs
 from boardfit.ops.bipolar import BipolarAttrs
 from boardfit.ops.clamp import ClampAttrs
 from boardfit.ops.concat import ConcatAttrs
 from boardfit.ops.conv2d import Conv2DAttrs
+from boardfit.ops.conv_transpose2d import ConvTranspose2DAttrs
 from boardfit.ops.dense import DenseAttrs
+from boardfit.ops.gather import GatherAttrs
 from boardfit.ops.leaky_relu import LeakyReluAttrs
 from boardfit.ops.max_pool2d import MaxPool2DAttrs
 from boardfit.ops.min_max import MaxAttrs, MinAttrs
@@ -29,6 +32,7 @@ from boardfit.ops.reshape import ReshapeAttrs
 from boardfit.ops.resize import ResizeAttrs
 from boardfit.ops.scale_bias import ScaleBiasAttrs
 from boardfit.ops.sigmoid import SigmoidAttrs
+from boardfit.ops.slice import SliceAttrs
 from boardfit.ops.softmax import SoftmaxAttrs
 from boardfit.ops.sub import SubAttrs
 from boardfit.ops.tanh import TanhAttrs
@@ -128,7 +132,21 @@ def every_op(*, streams: bool, seed: int = 0) -> Graph:
     b.node("Bipolar", [b.dense(h, 5)], BipolarAttrs(), out=True)
     b.node("Mul", [b.constant(1, 10), v], MulAttrs(), out=True)
     b.node("Sub", [b.constant(1), v], SubAttrs(), out=True)
+    f, g = b.input("f", 6, 6, 3), b.input("g", 6, 6, 3)
+    first = b.node("Slice", [b.conv(f, 6, (1, 1))], SliceAttrs((0, 1, 0, 2), (1, 2, 6, 3), (1, 2, 1, 1)), out=True)
+    b.node("Gather", [first], GatherAttrs(2, (5, 0, 3, 3)), out=True)
+    b.node("Resize", [f], ResizeAttrs((0, 1, 1, 3, 5), (0, 0, 2, 4, 5, 5, 5)), out=True)  # no factor at all
+    up = ConvTranspose2DAttrs((2, 3), (1, 0, 0, 1), (1, 2), (1, 0), activation=RELU)
+    b.node("ConvTranspose2D", [f, b.constant(4, 3, 2, 3), b.constant(4)], up, out=True)
+    grouped = ConvTranspose2DAttrs((2, 2), (1, 1, 1, 1), groups=3)
+    b.node("ConvTranspose2D", [g, b.constant(3, 3, 3, 1)], grouped, out=True)
+    b.node("ArgMax", [b.dense(v, 9)], ArgMaxAttrs(1), out=True)
+    rows = b.input("rows", 4, 5)
+    b.node("Tanh", [b.node("Dense", [rows, b.constant(7, 5), b.constant(7)], DenseAttrs(RELU))], TanhAttrs(), out=True)
+    pixels = b.node("Dense", [g, b.constant(3, 3), b.constant(3)], DenseAttrs())
+    b.node("ArgMax", [pixels], ArgMaxAttrs(3, keep_dims=False, last=True), out=True)
     if not streams:
+        b.node("Slice", [c], SliceAttrs((0, 5, 0, 0), (1, 6, 6, 3), (1, -1, 1, 1)), out=True)
         b.node("MaxPool2D", [k], MaxPool2DAttrs((3, 3), (2, 2), (1, 1, 1, 1)), out=True)
         b.node("AveragePool2D", [a], AveragePool2DAttrs((3, 3), (2, 2), (1, 1, 1, 1)), out=True)
         b.node("AveragePool2D", [a], AveragePool2DAttrs((3, 3), (1, 2), (1, 1, 1, 1), count_pads=True), out=True)

@@ -7,6 +7,7 @@ import pytest
 from boardfit.backends.hls4ml.planning import plan_graph
 from boardfit.board import FpgaBoard, find_board
 from boardfit.errors import UsageError
+from boardfit.ops.dense import DenseAttrs
 from boardfit.options import BackendOptions, IoType, Strategy
 from boardfit.plan.fpga import (
     UNROLL_LIMIT,
@@ -87,3 +88,20 @@ def test_depthwise_has_no_resource_form_in_parallel() -> None:
     options = BackendOptions(io_type=IoType.PARALLEL, strategy=Strategy.RESOURCE)
     with pytest.raises(UsageError, match="no strategy resource with io_parallel"):
         find_candidates(fixed, options)
+
+
+@pytest.mark.parametrize("reuse", [None, 72])
+def test_parallel_convolutions_share_multipliers_up_to_their_inputs(reuse: int | None) -> None:
+    """Above that hls4ml's kernel gives wrong sums; streams and dense layers go on."""
+    b = Builder(0)
+    image = b.conv(b.input("x", 4, 4, 2), 4, (3, 3))
+    b.node("Dense", [image, b.constant(6, 4)], DenseAttrs(), out=True)
+    b.dense(b.flatten(image), 5, out=True)
+    fixed = lowered(b.editor.finish(), width=8, samples=1).fixed
+
+    def largest(io_type: IoType) -> list[int]:
+        layers = find_candidates(fixed, BackendOptions(io_type=io_type, reuse_factor=reuse)).layers
+        return [layers[node.name][-1].reuse_factor for node in fixed.nodes if node.name in layers]
+
+    assert largest(IoType.PARALLEL) == [18, 4, 80]
+    assert largest(IoType.STREAM) == [72, 24, 80]

@@ -20,9 +20,11 @@ from boardfit.interp import run
 from boardfit.ir import Affine, FixedPoint, Graph, Overflow, Rounding
 from boardfit.numerics import dequantize
 from boardfit.ops.activation import RELU
+from boardfit.ops.arg_max import ArgMaxAttrs
 from boardfit.ops.average_pool2d import AveragePool2DAttrs
 from boardfit.ops.max_pool2d import MaxPool2DAttrs
 from boardfit.ops.quantize import DequantizeAttrs, QuantizeAttrs
+from boardfit.ops.slice import SliceAttrs
 from boardfit.ops.softmax import SoftmaxAttrs
 from boardfit.ops.tanh import TanhAttrs
 from boardfit.options import BackendOptions, HlsTool, IoType, SoftmaxMode
@@ -118,7 +120,13 @@ def skipping_rows() -> Graph:
     return lowered(b.editor.finish(), width=8, samples=1).fixed
 
 
-@pytest.mark.parametrize("make", [padded_pool, overlapping_pool, skipping_rows])
+def backward_rows() -> Graph:
+    b = Builder(0)
+    b.node("Slice", [b.input("x", 4, 4, 2)], SliceAttrs((0, 3, 0, 0), (1, 4, 4, 2), (1, -1, 1, 1)), out=True)
+    return lowered(b.editor.finish(), width=8, samples=1).fixed
+
+
+@pytest.mark.parametrize("make", [padded_pool, overlapping_pool, skipping_rows, backward_rows])
 def test_what_cannot_be_streamed_names_the_node_and_the_way_out(make: Callable[[], Graph]) -> None:
     graph = make()
     with pytest.raises(ModelError) as caught:
@@ -126,6 +134,16 @@ def test_what_cannot_be_streamed_names_the_node_and_the_way_out(make: Callable[[
     assert graph.nodes[0].op in str(caught.value) and "io_parallel" in str(caught.value)
     assert caught.value.hint == "give --io-type io_parallel"
     BACKEND.validate(graph, BOARD, BackendOptions(io_type=IoType.PARALLEL))
+
+
+@pytest.mark.parametrize(("axis", "after", "reason"), [(1, False, "over the last axis"), (3, True, "at an output")])
+def test_argmax_is_for_the_end(axis: int, after: bool, reason: str) -> None:
+    b = Builder(0)
+    best = b.node("ArgMax", [b.input("x", 4, 4, 2)], ArgMaxAttrs(axis), out=not after)
+    if after:
+        b.node("Slice", [best], SliceAttrs((0, 0, 0, 0), (1, 2, 2, 1), (1, 1, 1, 1)), out=True)
+    refused = BACKEND.refuse(b.editor.finish().nodes[0], b.editor.finish())
+    assert refused is not None and reason in refused
 
 
 def test_estimates_name_the_nodes_of_the_model() -> None:
