@@ -24,6 +24,7 @@ from .options import (
     ImportOptions,
     IoType,
     Optimize,
+    ProjectFormat,
     ProjectKind,
     QuantizeOptions,
     SoftmaxMode,
@@ -80,6 +81,9 @@ ChannelsLastOption = Annotated[
 ]
 SingleHeaderOption = Annotated[
     bool, typer.Option("--single-header", help="Microcontroller: one self-contained header.")
+]
+FormatOption = Annotated[
+    ProjectFormat, typer.Option("--format", help="Microcontroller: project the sources are laid out for.")
 ]
 ToolOption = Annotated[HlsTool, typer.Option("--backend-tool", help="FPGA: tool the project is for.")]
 IoTypeOption = Annotated[
@@ -256,6 +260,7 @@ def compile(
     width: WidthOption = DEFAULT_WIDTH,
     channels_last_io: ChannelsLastOption = False,
     single_header: SingleHeaderOption = False,
+    project_format: FormatOption = ProjectFormat.C,
     backend_tool: ToolOption = HlsTool.VITIS,
     io_type: IoTypeOption = None,
     reuse_factor: ReuseOption = None,
@@ -284,6 +289,7 @@ def compile(
         quantize=QuantizeOptions(calibration_method, width),
         backend=BackendOptions(
             single_header=single_header,
+            format=project_format,
             tool=backend_tool,
             io_type=io_type,
             reuse_factor=reuse_factor,

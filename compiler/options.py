@@ -53,6 +53,16 @@ class Optimize(str, Enum):
     RAM = "ram"
 
 
+class ProjectFormat(str, Enum):
+    """What kind of project the firmware of a microcontroller is to be a part of."""
+
+    C = "c"  # plain sources
+    ARDUINO = "arduino"  # a library of the Arduino IDE and arduino-cli
+    CMAKE = "cmake"  # a package for add_subdirectory and find_package
+    PLATFORMIO = "platformio"  # a library of PlatformIO
+    ZEPHYR = "zephyr"  # a module of the Zephyr RTOS
+
+
 class HlsTool(str, Enum):
     """Which synthesis tool an hls4ml project is written for."""
 
@@ -100,6 +110,7 @@ class BackendOptions:
 
     Attributes:
         single_header: (mcu) one self-contained header in place of a header and sources.
+        format: (mcu) what kind of project the sources are laid out for.
         tool: (fpga) synthesis tool the project is for.
         io_type: (fpga) hls4ml IOType; None lets the planner choose.
         reuse_factor: (fpga) multiplications per multiplier for every layer; None lets the planner choose.
@@ -112,6 +123,7 @@ class BackendOptions:
     """
 
     single_header: bool = False
+    format: ProjectFormat = ProjectFormat.C
     tool: HlsTool = HlsTool.VITIS
     io_type: IoType | None = None
     reuse_factor: int | None = None

@@ -15,12 +15,12 @@ from .errors import OutputError, UsageError
 from .ir.graph import Graph
 from .ir.text import format_graph
 from .ir.types import Float32
-from .options import BackendOptions, ImportOptions, QuantizeOptions, SoftmaxMode
+from .options import BackendOptions, ImportOptions, ProjectFormat, QuantizeOptions, SoftmaxMode
 
 Calibration = str | Path | np.ndarray | Mapping[str, np.ndarray]
 """A `.npy` or `.npz` file, the samples of the only input, or the samples of each input by name."""
 
-FOR_MCU = frozenset({"single_header", "softmax", "optimize"})
+FOR_MCU = frozenset({"single_header", "format", "softmax", "optimize"})
 FOR_FPGA = frozenset({"tool", "io_type", "reuse_factor", "strategy", "softmax", "clock_ns", "goal"})
 GUESSED_SAMPLES = 16
 SEED = 2026
@@ -148,6 +148,10 @@ def check_options(board: Board, quantize: QuantizeOptions, backend: BackendOptio
     if board.kind == "mcu":
         if quantize.width not in (8, QuantizeOptions().width):
             raise UsageError("option width is for an FPGA; microcontrollers compute in 8 bits", hint="leave it out")
+        if backend.single_header and backend.format is not ProjectFormat.C:
+            raise UsageError(
+                f"a single header is no {backend.format.value} project", hint="leave out --single-header or --format"
+            )
         if backend.softmax is SoftmaxMode.HOST:
             raise UsageError("softmax 'host' is for an FPGA: a microcontroller has no host", hint="keep or drop it")
     elif not 2 <= quantize.width <= 32:

@@ -225,6 +225,11 @@ def microcontroller_option_for_an_fpga(folder: Path) -> list[str]:
 
 
 @case
+def single_header_as_a_library(folder: Path) -> list[str]:
+    return _compile(DIGITS, "--single-header", "--format", "arduino", *DATA)
+
+
+@case
 def does_not_fit_a_microcontroller(folder: Path) -> list[str]:
     board = _board(folder, "stm32f103-blue-pill", r"bytes: 65536", "bytes: 1500")
     return _compile(DIGITS, *DATA, board=["--board", str(board)])

@@ -23,6 +23,7 @@ from .cost import footprint
 from .emit import core_files
 from .execute import RUNNERS, execute, pack
 from .footprint import measure_folder
+from .formats import LAYOUTS
 from .kernel import Site
 from .kernels import variants_of
 from .plan import OPTIMIZATION_FLAGS, make_plan
@@ -98,10 +99,13 @@ class McuBackend:
             PREFIX,
             tuple(core),
             single_header=options.single_header,
+            project_format=options.format,
             optimization=OPTIMIZATION_FLAGS[options.optimize],
         )
-        files = {path: text.encode() for path, text in (core | around).items()}
-        return Artifact(files, f"{PREFIX}.h")
+        layout = LAYOUTS[options.format]
+        placed = {layout.place(name, PREFIX): text for name, text in core.items()}
+        files = {path: text.encode() for path, text in (placed | around).items()}
+        return Artifact(files, layout.place(f"{PREFIX}.h", PREFIX))
 
     def reference_files(
         self, graph: Graph, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]

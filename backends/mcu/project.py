@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from boardfit.board import McuBoard
-from boardfit.ir import Graph
+from boardfit.ir import Float32, Graph
+from boardfit.options import ProjectFormat
 
 from .emit import interface_context, port_facts
+from .formats import LAYOUTS, format_context, format_files
 from .machines import MACHINES, Machine
 from .plan import Plan, tensor_bytes
 from .render import comment_text, render
@@ -29,20 +32,30 @@ def machine_for(board: McuBoard) -> Machine | None:
 
 
 def project_files(
-    plan: Plan, board: McuBoard, prefix: str, core: Sequence[str], *, single_header: bool, optimization: str
+    plan: Plan,
+    board: McuBoard,
+    prefix: str,
+    core: Sequence[str],
+    *,
+    single_header: bool,
+    project_format: ProjectFormat,
+    optimization: str,
 ) -> dict[str, str]:
-    """Test program, Makefile, CMakeLists.txt and README: file name -> text.
+    """Test program, Makefile, README and the files of the format: path -> text.
 
     Args:
         core: names of the files a user's project needs (`emit.core_files`).
     """
     machine = machine_for(board)
-    sources = [name for name in core if name.endswith(".c")]
+    layout = LAYOUTS[project_format]
+    sources = [layout.place(name, prefix) for name in core if name.endswith(".c")]
     model = [f"test/{prefix}.c"] if single_header else sources
-    objects = [f"build/firmware/{name.removeprefix('test/')[:-2]}.o" for name in model]
+    objects = [f"build/firmware/{PurePosixPath(name).stem}.o" for name in model]
     context = {
         **interface_context(plan, board, prefix),
         "single_header": single_header,
+        "format": project_format.value,
+        "layout": layout,
         "core_sources": sources,
         "model_sources": model,
         "model_objects": objects,
@@ -61,8 +74,8 @@ def project_files(
         "test/platform.h": render("project/platform.h.j2", context),
         "test/platform_host.c": render("project/platform_host.c.j2", context),
         VECTORS: _vectors(plan.graph, machine),
-        "CMakeLists.txt": render("project/CMakeLists.txt.j2", context),
-        "README.md": render("project/README.md.j2", context),
+        **format_files(project_format, context, board, plan.graph.name),
+        "README.md": render("project/README.md.j2", {**context, **format_context(board, plan.graph.name)}),
     }
     if single_header:
         files[f"test/{prefix}.c"] = (
@@ -106,7 +119,10 @@ def _layers(plan: Plan) -> list[dict[str, str]]:
 
 
 def _sized(graph: Graph, port: Mapping[str, object]) -> dict[str, object]:
-    return {**port, "bytes": tensor_bytes(graph, str(port["tensor"]))}
+    # what printf is given: a float as double, any integer as long
+    real = isinstance(graph.types[str(port["tensor"])].element, Float32)
+    text = {"print_format": "%f", "print_type": "double"} if real else {"print_format": "%ld", "print_type": "long"}
+    return {**port, **text, "bytes": tensor_bytes(graph, str(port["tensor"]))}
 
 
 def _vectors(graph: Graph, machine: Machine | None) -> str:
