@@ -1,13 +1,14 @@
-// small *-/ network: the interface of model.h for C++11 and later. No exceptions, no RTTI, no heap, no standard library.
-//
-//     #include "model.hpp"
-//
-//     static boardfit::model::OwningNetwork network;
-//
-//     auto input = network.input();   // input[i], i < input.size()
-//     network.run();
-//     auto output_dense_3_dense_out = network.output_dense_3_dense_out();
-//     auto output_argmax_4_argmax_out = network.output_argmax_4_argmax_out();
+/* small *-/ network: the interface of model.h for C++11 and later. No exceptions, no RTTI, no heap, no C++ library.
+ *
+ *     #include "model.hpp"
+ *
+ *     static boardfit::model::OwningNetwork network;
+ *
+ *     auto input = network.input();   // input[i], i < input.size()
+ *     network.run();
+ *     auto output_dense_3_dense_out = network.output_dense_3_dense_out();
+ *     auto output_argmax_4_argmax_out = network.output_argmax_4_argmax_out();
+ */
 #ifndef MODEL_HPP
 #define MODEL_HPP
 
@@ -19,7 +20,7 @@
 namespace boardfit {
 namespace model {
 
-/// The elements of a tensor in memory that something else owns.
+/* The elements of a tensor in memory that something else owns. */
 template <typename Element, size_t elements>
 class Span {
 public:
@@ -34,13 +35,13 @@ private:
     Element *data_;
 };
 
-/// Input 'camera image': uint8_t, 1x6x6x3.
+/* Input 'camera image': uint8_t, 1x6x6x3. */
 struct Input {
     using value_type = uint8_t;
     using view = Span<value_type, 108>;
     static constexpr size_t elements() noexcept { return 108; }
     static constexpr int rank() noexcept { return 4; }
-    /// Size of an axis, 1 beyond the last.
+    /* Size of an axis, 1 beyond the last. */
     static constexpr size_t size_of_axis(int axis) noexcept
     {
         return axis == 0 ? 1 : axis == 1 ? 6 : axis == 2 ? 6 : axis == 3 ? 3 : 1;
@@ -50,13 +51,13 @@ struct Input {
     static value_type quantize(float value) noexcept { return model_input_quantize(value); }
 };
 
-/// Output '/dense_3/Dense_out': int8_t, 1x5.
+/* Output '/dense_3/Dense_out': int8_t, 1x5. */
 struct Output_dense_3_dense_out {
     using value_type = int8_t;
     using view = Span<const value_type, 5>;
     static constexpr size_t elements() noexcept { return 5; }
     static constexpr int rank() noexcept { return 2; }
-    /// Size of an axis, 1 beyond the last.
+    /* Size of an axis, 1 beyond the last. */
     static constexpr size_t size_of_axis(int axis) noexcept
     {
         return axis == 0 ? 1 : axis == 1 ? 5 : 1;
@@ -66,13 +67,13 @@ struct Output_dense_3_dense_out {
     static float dequantize(value_type value) noexcept { return model_output_dense_3_dense_out_dequantize(value); }
 };
 
-/// Output '/argmax_4/ArgMax_out': int32_t, 1.
+/* Output '/argmax_4/ArgMax_out': int32_t, 1. */
 struct Output_argmax_4_argmax_out {
     using value_type = int32_t;
     using view = Span<const value_type, 1>;
     static constexpr size_t elements() noexcept { return 1; }
     static constexpr int rank() noexcept { return 1; }
-    /// Size of an axis, 1 beyond the last.
+    /* Size of an axis, 1 beyond the last. */
     static constexpr size_t size_of_axis(int axis) noexcept
     {
         return axis == 0 ? 1 : 1;
@@ -81,31 +82,31 @@ struct Output_argmax_4_argmax_out {
     static constexpr int32_t zero_point() noexcept { return MODEL_OUTPUT_ARGMAX_4_ARGMAX_OUT_ZERO_POINT; }
 };
 
-/// The network in memory the caller owns. Networks with arenas of their own are independent of one another.
+/* The network in memory the caller owns. Networks with arenas of their own are independent of one another. */
 class Network {
 public:
     static constexpr size_t arena_bytes() noexcept { return MODEL_ARENA_BYTES; }
     static constexpr size_t arena_alignment() noexcept { return 4; }
 
-    /// `arena`: arena_bytes() bytes, aligned to arena_alignment(), that live as long as the network.
+    /* `arena`: arena_bytes() bytes, aligned to arena_alignment(), that live as long as the network. */
     explicit Network(uint8_t *arena) noexcept : context_() { model_init(&context_, arena); }
 
-    /// One inference: reads the inputs, which it may overwrite, and writes the outputs.
+    /* One inference: reads the inputs, which it may overwrite, and writes the outputs. */
     void run() noexcept { model_run(&context_); }
 
-    /// Input 'camera image'.
+    /* Input 'camera image'. */
     Input::view input() noexcept
     {
         return Input::view(model_input(&context_));
     }
 
-    /// Output '/dense_3/Dense_out'.
+    /* Output '/dense_3/Dense_out'. */
     Output_dense_3_dense_out::view output_dense_3_dense_out() const noexcept
     {
         return Output_dense_3_dense_out::view(model_output_dense_3_dense_out(&context_));
     }
 
-    /// Output '/argmax_4/ArgMax_out'.
+    /* Output '/argmax_4/ArgMax_out'. */
     Output_argmax_4_argmax_out::view output_argmax_4_argmax_out() const noexcept
     {
         return Output_argmax_4_argmax_out::view(model_output_argmax_4_argmax_out(&context_));
@@ -115,7 +116,7 @@ private:
     model_context context_;
 };
 
-/// Memory of an OwningNetwork: a base class, because bases are made before what uses them.
+/* Memory of an OwningNetwork: a base class, because bases are made before what uses them. */
 class Arena {
 protected:
     uint8_t *arena() noexcept { return arena_; }
@@ -124,7 +125,7 @@ private:
     alignas(4) uint8_t arena_[MODEL_ARENA_BYTES];
 };
 
-/// The network with its memory. It is as large as the arena: best static, or on a stack that has the room.
+/* The network with its memory. It is as large as the arena: best static, or on a stack that has the room. */
 class OwningNetwork : private Arena, public Network {
 public:
     OwningNetwork() noexcept : Arena(), Network(arena()) {}
