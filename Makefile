@@ -18,7 +18,7 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := test
-.PHONY: readme typings-tree demo test fast check format bench bench-foundation bench-estimator bench-mcu tools clean
+.PHONY: readme typings-tree demo test fast check format bench bench-foundation bench-estimator bench-mcu bench-fpga tools clean
 
 $(READY): pyproject.toml .ci/set-up
 	@PYTHON="$(PYTHON)" bash .ci/set-up python $(VENV)
@@ -54,10 +54,13 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-foundation bench-mcu bench-estimator
+bench: bench-foundation bench-mcu bench-fpga bench-estimator
 
 bench-foundation: $(READY) tools
 	$(BIN)/python -m benchmarks.foundation
+
+bench-fpga: $(READY) tools
+	$(BIN)/python -m benchmarks.fpga
 
 bench-estimator: $(READY)
 	$(BIN)/python -m benchmarks.estimator

@@ -11,6 +11,7 @@ from .backend import find_backend
 from .board import Board, find_board
 from .estimate.budget import check_budget
 from .estimate.report import Estimate
+from .fit import fit
 from .inspection import Inspection, inspect_model
 from .ir.graph import Graph
 from .manifest import manifest_facts
@@ -81,9 +82,7 @@ def estimate(
         backend=options,
         guess=True,
     )
-    maker = find_backend(target.kind)
-    maker.validate(prepared.graph, target, options)
-    return maker.estimate(prepared.graph, target, options)
+    return fit(prepared, target, find_backend(target.kind), quantize or QuantizeOptions(), options).estimate
 
 
 def compile(
@@ -127,8 +126,8 @@ def compile(
         dump=None if dump_ir is None else Path(dump_ir),
     )
     maker = find_backend(target.kind)
-    maker.validate(prepared.graph, target, options)
-    cost = maker.estimate(prepared.graph, target, options)
+    fitted = fit(prepared, target, maker, quantization, options)
+    prepared, cost = fitted.prepared, fitted.estimate
     check_budget(cost, target, prepared.model)
     artifact = maker.emit(prepared.graph, target, options)
     reference = make_reference(prepared.graph, prepared.data, REFERENCE_SAMPLES[target.kind])

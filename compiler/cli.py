@@ -34,7 +34,6 @@ from .options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-DEFAULT_WIDTH = QuantizeOptions().width
 NOT_EQUAL = 1
 """Exit code of a verification that found a difference."""
 
@@ -75,7 +74,25 @@ ShapesOption = Annotated[
 MethodOption = Annotated[
     CalibrationMethod, typer.Option("--calibration-method", help="How ranges are taken from the data.")
 ]
-WidthOption = Annotated[int, typer.Option("--width", help="FPGA: bits of a value.")]
+WidthOption = Annotated[
+    int | None,
+    typer.Option("--width", help="FPGA: bits of a value.", show_default="16, or what it takes to fit"),
+]
+MaxDropOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-drop",
+        metavar="POINTS",
+        help="FPGA: narrow values until this much agreement with float (accuracy, with labels) is lost.",
+        show_default=False,
+    ),
+]
+MinSnrOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-snr", metavar="DB", help="FPGA: narrow values down to this signal-to-noise ratio.", show_default=False
+    ),
+]
 ChannelsLastOption = Annotated[
     bool, typer.Option("--channels-last-io", help="Take images of a channels-first model channels-last.")
 ]
@@ -182,7 +199,9 @@ def estimate(
     calibration: CalibrationOption = None,
     input_shape: ShapesOption = None,
     calibration_method: MethodOption = CalibrationMethod.MIN_MAX,
-    width: WidthOption = DEFAULT_WIDTH,
+    width: WidthOption = None,
+    max_drop: MaxDropOption = None,
+    min_snr: MinSnrOption = None,
     channels_last_io: ChannelsLastOption = False,
     backend_tool: ToolOption = HlsTool.VITIS,
     io_type: IoTypeOption = None,
@@ -231,7 +250,7 @@ def estimate(
         board,
         calibration,
         imports=ImportOptions(_shapes(input_shape), channels_last_io),
-        quantize=QuantizeOptions(calibration_method, width),
+        quantize=QuantizeOptions(calibration_method, width, max_drop, min_snr),
         backend=BackendOptions(
             tool=backend_tool,
             io_type=io_type,
@@ -257,7 +276,9 @@ def compile(
     calibration: CalibrationOption = None,
     input_shape: ShapesOption = None,
     calibration_method: MethodOption = CalibrationMethod.MIN_MAX,
-    width: WidthOption = DEFAULT_WIDTH,
+    width: WidthOption = None,
+    max_drop: MaxDropOption = None,
+    min_snr: MinSnrOption = None,
     channels_last_io: ChannelsLastOption = False,
     single_header: SingleHeaderOption = False,
     project_format: FormatOption = ProjectFormat.C,
@@ -286,7 +307,7 @@ def compile(
         calibration,
         output=output,
         imports=ImportOptions(_shapes(input_shape), channels_last_io),
-        quantize=QuantizeOptions(calibration_method, width),
+        quantize=QuantizeOptions(calibration_method, width, max_drop, min_snr),
         backend=BackendOptions(
             single_header=single_header,
             format=project_format,

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+DEFAULT_WIDTH = 16
+"""Bits of a value on an FPGA where the user says nothing."""
+
 
 class CalibrationMethod(str, Enum):
     """How the range of a tensor is taken from calibration data."""
@@ -97,11 +100,27 @@ class QuantizeOptions:
 
     Attributes:
         method: how ranges are taken from the calibration data.
-        width: bits of a value on an FPGA (fixed point); microcontrollers use 8.
+        width: bits of a value on an FPGA (fixed point); microcontrollers use 8. None starts at `DEFAULT_WIDTH` and
+            takes narrower values where the design would not fit.
+        max_drop: (fpga) points of agreement with float, or of accuracy where the calibration data has labels,
+            that narrower values may cost; None asks for none unless the design does not fit.
+        min_snr: (fpga) the same as a signal-to-noise ratio of the outputs in dB.
     """
 
     method: CalibrationMethod = CalibrationMethod.MIN_MAX
-    width: int = 16
+    width: int | None = None
+    max_drop: float | None = None
+    min_snr: float | None = None
+
+    @property
+    def top_width(self) -> int:
+        """The widest values an FPGA design may have."""
+        return DEFAULT_WIDTH if self.width is None else self.width
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a loss of accuracy is allowed explicitly."""
+        return self.max_drop is not None or self.min_snr is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from .board import Board
-from .data import CALIBRATION_SAMPLES, Samples, check_samples, load_samples
-from .errors import OutputError, UsageError
+from .data import CALIBRATION_SAMPLES, Samples, check_samples, load_labels, load_samples
+from .errors import DataError, OutputError, UsageError
 from .ir.graph import Graph
 from .ir.text import format_graph
 from .ir.types import Float32
@@ -37,6 +37,7 @@ class Prepared:
         model: name of the model file.
         sha256: of the model file.
         calibrated: whether `data` came from the user (else ranges are guesses and only costs mean anything).
+        labels: of the samples, where the data has some and a bound on accuracy asks for them.
     """
 
     graph: Graph
@@ -45,6 +46,7 @@ class Prepared:
     model: str
     sha256: str
     calibrated: bool
+    labels: np.ndarray | None = None
 
 
 def prepare(
@@ -99,7 +101,24 @@ def prepare(
     if data is not None:
         data = _like(floating, data)
     graph = _quantize(floating, board, data, quantize, dump)
-    return Prepared(graph, floating, data or {}, path.name, hashlib.sha256(path.read_bytes()).hexdigest(), given)
+    labels = None if quantize.max_drop is None or not given else find_labels(calibration, data or {})
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Prepared(graph, floating, data or {}, path.name, digest, given, labels)
+
+
+def find_labels(calibration: Calibration | None, data: Samples) -> np.ndarray | None:
+    """The labels that come with calibration data, spread like its samples, or None.
+
+    Raises:
+        DataError: their number is not that of the samples.
+    """
+    if not isinstance(calibration, (str, Path)):
+        return None
+    labels = load_labels(calibration, CALIBRATION_SAMPLES)
+    samples = min(len(values) for values in data.values())
+    if labels is not None and len(labels) != samples:
+        raise DataError(f"{len(labels)} labels for {samples} samples", file=Path(calibration).name)
+    return labels
 
 
 def load_calibration(calibration: Calibration | None, graph: Graph) -> Samples | None:
@@ -146,7 +165,10 @@ def check_options(board: Board, quantize: QuantizeOptions, backend: BackendOptio
                 hint="leave it out, or choose another board",
             )
     if board.kind == "mcu":
-        if quantize.width not in (8, QuantizeOptions().width):
+        for name in ("max_drop", "min_snr"):
+            if getattr(quantize, name) is not None:
+                raise UsageError(f"option {name.replace('_', '-')} is for an FPGA, and {board.name} is none")
+        if quantize.width not in (8, None):
             raise UsageError("option width is for an FPGA; microcontrollers compute in 8 bits", hint="leave it out")
         if backend.single_header and backend.format is not ProjectFormat.C:
             raise UsageError(
@@ -154,8 +176,14 @@ def check_options(board: Board, quantize: QuantizeOptions, backend: BackendOptio
             )
         if backend.softmax is SoftmaxMode.HOST:
             raise UsageError("softmax 'host' is for an FPGA: a microcontroller has no host", hint="keep or drop it")
-    elif not 2 <= quantize.width <= 32:
+    elif not 2 <= quantize.top_width <= 32:
         raise UsageError(f"width {quantize.width} is not between 2 and 32")
+    if quantize.max_drop is not None and not 0 <= quantize.max_drop < 100:
+        raise UsageError(f"max-drop {quantize.max_drop:g} is no number of points from 0 to 100", hint="--max-drop 0.5")
+    if quantize.min_snr is not None and not 0 < quantize.min_snr < 200:
+        raise UsageError(f"min-snr {quantize.min_snr:g} dB is not between 0 and 200", hint="give --min-snr 35")
+    if quantize.max_drop is not None and quantize.min_snr is not None:
+        raise UsageError("max-drop and min-snr exclude each other", hint="give one of them")
     if backend.reuse_factor is not None and backend.reuse_factor < 1:
         raise UsageError(f"reuse factor {backend.reuse_factor} is less than 1")
     if backend.clock_ns is not None and not backend.clock_ns > 0:

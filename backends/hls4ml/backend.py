@@ -12,6 +12,8 @@ import numpy as np
 
 from boardfit.artifact import Artifact
 from boardfit.board import Accelerator, Board, FpgaBoard
+from boardfit.compress.width_search import WidthPlanner
+from boardfit.compress.widths import WidthSpace
 from boardfit.errors import InternalError, ModelError, UsageError
 from boardfit.estimate.report import Estimate, Saving
 from boardfit.ir import FixedPoint, Graph, Node
@@ -31,6 +33,7 @@ from .refuse import refuse, refuse_op, too_many_registers
 from .render import render
 from .testbench import reference_files, testbench
 from .vendor_reports import find_reports
+from .width_planner import GraphWidthPlanner
 
 MAX_COPIES = 7
 """Readers a stream can have: hls4ml's clone layer has no more outputs."""
@@ -94,6 +97,12 @@ class Hls4mlBackend:
             if reuse > (options.reuse_factor or 0)
         ]
         return replace(found, savings=tuple(savings))
+
+    def width_planner(
+        self, space: WidthSpace, ladder: tuple[int, ...], board: Board, options: BackendOptions
+    ) -> WidthPlanner:
+        """See `boardfit.compress.width_search.PlansWidths`."""
+        return GraphWidthPlanner(space, ladder, as_fpga(board), options)
 
     def emit(self, graph: Graph, board: Board, options: BackendOptions) -> Artifact:
         """See `boardfit.backend.Backend.emit`; hls4ml writes through a temporary folder."""

@@ -94,7 +94,7 @@ def _describe(
         products = n_in if kind == "depthwise" else n_in * n_out
     values = attributes.get("weight_data", attributes.get("depthwise_data"))
     if values is not None:
-        weights = _statistics(np.asarray(values), layer.precision["weight"])
+        weights = weight_statistics(np.asarray(values), layer.precision["weight"])
     height_in, width_in, channels_in = _image(shape_in)
     height_out, width_out, channels_out = _image(shape_out)
     table = layer.precision.get("exp_table", layer.precision.get("table"))
@@ -182,7 +182,8 @@ def _precision(element: FixedPoint | None) -> Precision:
     return Precision(element.width, element.integer, element.signed, rounds, element.overflow is not Overflow.WRAP)
 
 
-def _statistics(values: np.ndarray, element: FixedPoint) -> WeightStatistics:
+def weight_statistics(values: np.ndarray, element: FixedPoint) -> WeightStatistics:
+    """Statistics of real weights in a type."""
     raw = np.abs(np.rint(np.ldexp(values, element.frac)).astype(np.int64)).reshape(-1)
     # non-zero digits of the canonical signed-digit form of n: ones of 3n xor n (Reitwiesner 1960)
     bits = ((3 * raw) ^ raw).astype("<u8").view(np.uint8).reshape(-1, 8)

@@ -13,7 +13,7 @@ from boardfit.estimate.report import Estimate
 from boardfit.ir import Graph
 from boardfit.options import BackendOptions, Goal, IoType, Strategy
 from boardfit.plan.fpga import Candidates, FpgaPlan, find_candidates
-from boardfit.plan.fpga_choice import LIMITED, MARGINS, Choice, Problem, Variant, choose, limits_of
+from boardfit.plan.fpga_choice import LIMITED, MARGINS, Choice, Problem, choose, limits_of, price
 
 from .describe import as_estimate, describe_design
 from .layers import LayerList, make_layers
@@ -120,7 +120,7 @@ def _plan_mode(graph: Graph, board: FpgaBoard, options: BackendOptions, candidat
     for shares in (MARGINS, None):
         allowed = limits = limits_of(board.budget, shares)
         for _ in range(CORRECTIONS):
-            choice = choose(problem, limits, options.goal, pricing)
+            choice = choose(problem, limits, options.goal)
             if choice is None:
                 break
             found = _planned(graph, board, options, candidates, choice)
@@ -128,7 +128,7 @@ def _plan_mode(graph: Graph, board: FpgaBoard, options: BackendOptions, candidat
             if all(use <= limit for use, limit in zip(used, allowed, strict=True)):
                 return [found]
             limits = tightened(limits, used, allowed)
-    choice = choose(problem, limits_of(board.budget, None), options.goal, pricing, nearest=True)
+    choice = choose(problem, limits_of(board.budget, None), options.goal, nearest=True)
     return [] if choice is None else [_planned(graph, board, options, candidates, choice)]
 
 
@@ -148,11 +148,8 @@ def _planned(
 
 def make_problem(described: Described, candidates: Candidates, pricing: Pricing) -> Problem:
     """The choice of strategies and reuse factors for a graph whose widths are given."""
-    plans = tuple(candidates.layers.values())
-    layers = [described.matrices[name] for name in candidates.layers]
     return Problem(
-        variants=tuple((Variant(layer),) for layer in layers),
-        plans=plans,
+        variants=tuple((price(described.matrices[name], plans, pricing),) for name, plans in candidates.layers.items()),
         groups=(),
         fixed_uses=fixed_uses(described, pricing),
         fixed=fixed_timings(described, pricing),

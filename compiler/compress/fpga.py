@@ -27,7 +27,7 @@ def quantize_for_fpga(graph: Graph, data: Mapping[str, np.ndarray], options: Qua
         DataError: no samples.
     """
     form = FixedForm()(graph)
-    types: FixedTypes = fixed_types_for(form, calibrated_ranges(form, data, options), options.width)
+    types: FixedTypes = fixed_types_for(form, calibrated_ranges(form, data, options), options.top_width)
     return LowerFixed(types)(form)
 
 
@@ -35,4 +35,4 @@ def calibrated_ranges(graph: Graph, data: Mapping[str, np.ndarray], options: Qua
     """Range of every tensor of a graph that is not constant."""
     tensors = [*graph.inputs, *(name for node in graph.nodes for name in node.outputs)]
     found = collect(graph, data, tensors, histogram=options.method.value != "min-max")
-    return {name: calibrated_range(seen, options.method, options.width) for name, seen in found.items()}
+    return {name: calibrated_range(seen, options.method, options.top_width) for name, seen in found.items()}

@@ -27,6 +27,12 @@ Routing gets hard when most LUTs are taken (UltraFast Design Methodology Guide U
 block RAM and DSP below 80 to 90 % each). The rest also holds the design around the network.
 """
 
+SHARE_WEIGHT = 0.1
+"""Cycles that the whole board is worth where widths are chosen too: less than one, so it only breaks ties."""
+
+ROUGH_GAP, ROUGH_NODES = 0.02, 400
+"""Relative gap and branch-and-bound nodes of programs that choose widths."""
+
 ROUNDING = 1e-6
 """Slack of a limit that repeats what another solution reached, for the solver's own rounding."""
 
@@ -36,14 +42,16 @@ class Variant:
     """One layer with certain widths.
 
     Attributes:
-        layer: its description; strategy and reuse factor come from the candidates.
+        costs: its legal plans and what each costs.
+        positions: input positions of the layer.
         weight_width: bits of its weights.
         group: index of the group its input belongs to, or None if widths are not chosen.
         input_width: width that group must have.
         noise: noise power these weights add at the outputs.
     """
 
-    layer: LayerDescription
+    costs: tuple[tuple[LayerPlan, LayerCost], ...]
+    positions: int
     weight_width: int = 0
     group: int | None = None
     input_width: int = 0
@@ -65,7 +73,6 @@ class Problem:
 
     Attributes:
         variants: for each layer that multiplies, the widths it may have.
-        plans: for each of them, its legal strategies and reuse factors.
         groups: for each group of tensors, its possible widths; empty if widths are not chosen.
         fixed_uses: (lut, ff, bram18, dsp) of everything else.
         fixed: timing of everything else, as (latency, interval, input positions).
@@ -74,7 +81,6 @@ class Problem:
     """
 
     variants: tuple[tuple[Variant, ...], ...]
-    plans: tuple[tuple[LayerPlan, ...], ...]
     groups: tuple[tuple[GroupWidth, ...], ...]
     fixed_uses: tuple[float, ...]
     fixed: tuple[tuple[int, int, int], ...]
@@ -91,6 +97,16 @@ class Choice:
     group_widths: tuple[int, ...]
 
 
+def price(layer: LayerDescription, plans: Sequence[LayerPlan], pricing: Pricing) -> Variant:
+    """A layer with its plans priced; those that another plan beats in everything are left out."""
+    costs = [
+        (plan, pricing.layer(dataclasses.replace(layer, strategy=plan.strategy.value, reuse_factor=plan.reuse_factor)))
+        for plan in plans
+    ]
+    options = [Option(cost.uses, float(cost.timing.latency), float(cost.timing.interval)) for _, cost in costs]
+    return Variant(tuple(costs[index] for index in undominated(options)), layer.positions_in)
+
+
 def limits_of(budget: Resources, shares: dict[str, float] | None) -> tuple[float, ...]:
     """Amount of each limited resource a plan may take; `shares` None means all of the board."""
     return tuple(getattr(budget, name) * (shares[name] if shares else 1.0) for name in LIMITED)
@@ -100,21 +116,31 @@ def choose(
     problem: Problem,
     limits: Sequence[float],
     goal: Goal,
-    pricing: Pricing,
     noise: float | None = None,
     *,
     nearest: bool = False,
+    quietest: bool = False,
 ) -> Choice | None:
     """The best choice within the limits, or None if there is none.
 
     Args:
         noise: bound of the noise power at the outputs; None where widths are not chosen.
+        quietest: minimise the noise in place of the goal.
         nearest: take the choice that exceeds the limits by the smallest factor in place of None.
     """
-    space = _Space(problem, tuple(limits), goal, pricing, noise)
+    space = _Space(problem, tuple(limits), goal, noise)
     if nearest:
         found = solve(space.program([0.0] * space.size, overrun=1.0))
         return None if found is None else space.choice(found)
+    if noise is not None:
+        # many more candidates, and a model of the noise that is not exact either: near the optimum is enough
+        costs = [cost + SHARE_WEIGHT * share for cost, share in zip(space.primary, space.shares, strict=True)]
+        weight = space.weight
+        if quietest:
+            costs, weight = space.noises, 0.0
+        program = space.program(costs, bottleneck=weight)
+        rough = solve(dataclasses.replace(program, gap=ROUGH_GAP, nodes=ROUGH_NODES))
+        return None if rough is None else space.choice(rough)
     best = solve(space.program(space.primary, bottleneck=space.weight))
     if best is None:
         return None
@@ -126,7 +152,6 @@ def choose(
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    choice: int
     uses: tuple[float, ...]
     cycles: float
     busy: float
@@ -138,26 +163,24 @@ class _Candidate:
 class _Space:
     """All candidates of all choices: groups first, then layers, then what is fixed."""
 
-    def __init__(
-        self, problem: Problem, limits: tuple[float, ...], goal: Goal, pricing: Pricing, noise: float | None
-    ) -> None:
-        self.problem, self.goal, self.pricing = problem, goal, pricing
+    def __init__(self, problem: Problem, limits: tuple[float, ...], goal: Goal, noise: float | None) -> None:
+        self.problem, self.goal = problem, goal
         self.with_noise = noise is not None
         self.limits = (*limits, noise) if noise is not None else limits
         self.weight = 0.0
         if goal is Goal.THROUGHPUT or (goal is Goal.LATENCY and problem.io_type is IoType.STREAM):
             self.weight = 1.0
-        self.candidates: list[list[_Candidate]] = [
-            [self._width(index, width) for width in group] for index, group in enumerate(problem.groups)
-        ]
-        for variants, plans in zip(problem.variants, problem.plans, strict=True):
-            index = len(self.candidates)
-            self.candidates.append(self._pruned([self._layer(index, v, plan) for v in variants for plan in plans]))
-        self.candidates.append([self._rest(len(self.candidates))])
+        self.candidates: list[list[_Candidate]] = [[self._width(width) for width in group] for group in problem.groups]
+        for variants in problem.variants:
+            self.candidates.append(
+                self._pruned([self._layer(variant, plan, cost) for variant in variants for plan, cost in variant.costs])
+            )
+        self.candidates.append([self._rest()])
         flat = [candidate for choice in self.candidates for candidate in choice]
         self.size = len(flat)
         self.primary = [self._share(c) if goal is Goal.RESOURCES else c.cycles for c in flat]
         self.shares = [self._share(c) for c in flat]
+        self.noises = [c.uses[-1] / noise if noise else 0.0 for c in flat]
 
     def program(
         self,
@@ -211,14 +234,12 @@ class _Space:
     def _with_noise(self, uses: tuple[float, ...], noise: float) -> tuple[float, ...]:
         return (*uses, noise) if self.with_noise else uses
 
-    def _width(self, index: int, width: GroupWidth) -> _Candidate:
-        return _Candidate(index, self._with_noise(width.uses, width.noise), 0.0, 0.0, width=width)
+    def _width(self, width: GroupWidth) -> _Candidate:
+        return _Candidate(self._with_noise(width.uses, width.noise), 0.0, 0.0, width=width)
 
-    def _layer(self, index: int, variant: Variant, plan: LayerPlan) -> _Candidate:
-        layer = dataclasses.replace(variant.layer, strategy=plan.strategy.value, reuse_factor=plan.reuse_factor)
-        cost = self.pricing.layer(layer)
-        cycles, busy = self._time(cost, layer.positions_in)
-        return _Candidate(index, self._with_noise(cost.uses, variant.noise), cycles, busy, plan, variant)
+    def _layer(self, variant: Variant, plan: LayerPlan, cost: LayerCost) -> _Candidate:
+        cycles, busy = self._time(cost, variant.positions)
+        return _Candidate(self._with_noise(cost.uses, variant.noise), cycles, busy, plan, variant)
 
     def _time(self, cost: LayerCost, positions: int) -> tuple[float, float]:
         """(cycles it adds, cycles it bids for the bottleneck), as `estimate.fpga.timing.design_timing` counts."""
@@ -231,12 +252,12 @@ class _Space:
             return max(1, timing.latency) / positions, float(timing.latency)
         return float(timing.latency), 0.0
 
-    def _rest(self, index: int) -> _Candidate:
+    def _rest(self) -> _Candidate:
         busy = 0.0
         if self.weight:
             position = 1 if self.goal is Goal.THROUGHPUT else 0
             busy = float(max((timing[position] for timing in self.problem.fixed), default=0))
-        return _Candidate(index, self._with_noise(self.problem.fixed_uses, 0.0), 0.0, busy)
+        return _Candidate(self._with_noise(self.problem.fixed_uses, 0.0), 0.0, busy)
 
     def _pruned(self, candidates: list[_Candidate]) -> list[_Candidate]:
         options = [

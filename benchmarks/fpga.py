@@ -1,0 +1,208 @@
+"""`make bench-fpga`: what is planned for small FPGA boards, what it costs, and whether C simulation gives every byte.
+
+Prints a table and writes `benchmarks/results/fpga.json`: rows {model, board, strategy, estimate and budget per
+resource, latency_cycles, ii, bytes_equal, agreement, ...}, or the error of a model that does not fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import boardfit
+from boardfit.api import Compilation
+from boardfit.backends.hls4ml.describe import weight_statistics
+from boardfit.backends.hls4ml.planning import describe, plan_graph
+from boardfit.board import FpgaBoard, find_board
+from boardfit.compress.fixed import LINEAR, FixedTypes
+from boardfit.compress.fixed_form import FixedForm
+from boardfit.compress.lower_fixed import LowerFixed
+from boardfit.compress.widths import fixed_outputs, float_outputs
+from boardfit.errors import BoardfitError, BudgetError
+from boardfit.estimate.fpga import Precision, estimate
+from boardfit.frontend import load_model
+from boardfit.ir import FixedPoint, Graph
+from boardfit.ir.types import Overflow, Rounding
+from boardfit.metrics import agreement
+from boardfit.options import BackendOptions, QuantizeOptions
+from boardfit.passes.output_softmax import DropOutputSoftmax
+from boardfit.resources import Resources
+
+from . import corpus
+from .results import Row, Value, print_rows, write_rows
+
+BOARDS = ("pynq-z2", "arty-a7-100t")
+MODELS = ("digits", *corpus.HLS_EXAMPLES, "ad01", "ic01", "kws01")
+MAX_DROP = 2.0
+"""Points of agreement that narrower values may cost."""
+
+NOT_CLASSES = {"ad01": 30.0, "two_layer_keras": 30.0, "tiny_unet_ch_last": 20.0}
+"""Models whose outputs are no classes, and the signal-to-noise ratio in dB asked of them."""
+
+OWN_TYPES = ("bnn_model_fc_1layer", "tiny_unet_ch_last")
+"""Models that bring their own quantization: nothing is narrowed."""
+
+CALIBRATION = {"tiny_unet_ch_last": 8}
+EVALUATED = {"tiny_unet_ch_last": 4, "ic01": 200}
+MOST_EVALUATED = 500
+HLS4ML_DEFAULT = FixedPoint(True, 16, 10, Rounding.TRN, Overflow.WRAP)
+"""ap_fixed<16,6>."""
+
+
+def options_for(name: str) -> QuantizeOptions:
+    """The bound asked of a model."""
+    if name in OWN_TYPES:
+        return QuantizeOptions()
+    if name in NOT_CLASSES:
+        return QuantizeOptions(min_snr=NOT_CLASSES[name])
+    return QuantizeOptions(max_drop=MAX_DROP)
+
+
+def samples(name: str, floating: Graph) -> dict[str, np.ndarray]:
+    """Inputs no width was chosen on."""
+    tensor = floating.inputs[0]
+    shape = floating.types[tensor].shape
+    x = corpus.evaluation(name, shape, EVALUATED.get(name, MOST_EVALUATED))
+    return {tensor: x.reshape(-1, *shape)}
+
+
+def measure(name: str, board: str, simulate: bool) -> Row:
+    """Plan one model for one board, and simulate the project."""
+    shape = load_model(corpus.model_path(name)).types
+    graph = load_model(corpus.model_path(name))
+    calibration = corpus.calibration(name, shape[graph.inputs[0]].shape)[: CALIBRATION.get(name, 512)]
+    start, processor = time.perf_counter(), time.process_time()
+    row: dict[str, Value] = {"model": name, "board": board}
+    with tempfile.TemporaryDirectory(prefix="boardfit-bench-") as folder:
+        try:
+            made = boardfit.compile(
+                corpus.model_path(name), board, calibration, output=Path(folder) / "out", quantize=options_for(name)
+            )
+        except BudgetError as error:
+            return {**row, "error": str(error), **_seconds(start, processor)}
+        except BoardfitError as error:
+            return {**row, "error": str(error), **_seconds(start, processor)}
+        row.update(_costs(made))
+        row.update(_seconds(start, processor))
+        data = samples(name, made.floating)
+        row["agreement"] = agreement(fixed_outputs(made.graph, data), float_outputs(made.floating, data))
+        row["evaluated"] = len(next(iter(data.values())))
+        row["bytes_equal"] = None
+        if simulate:
+            try:
+                row["bytes_equal"] = boardfit.verify(Path(folder) / "out").equal
+            except BoardfitError as error:
+                row["simulation"] = str(error)
+    row.update(compare(name, made, data))
+    return row
+
+
+def _seconds(start: float, processor: float) -> dict[str, Value]:
+    return {
+        "planning_seconds": round(time.perf_counter() - start, 1),
+        "planning_cpu_seconds": round(time.process_time() - processor, 1),
+    }
+
+
+def _costs(made: Compilation) -> dict[str, Value]:
+    total, budget = made.estimate.total, made.estimate.budget
+    choices = sorted({layer.choice.split(",")[0] for layer in made.estimate.layers if layer.choice})
+    row: dict[str, Value] = {"strategy": " and ".join(choices)}
+    for name in ("lut", "ff", "bram18", "dsp"):
+        row[name] = getattr(total, name)
+        row[f"{name}_budget"] = getattr(budget, name)
+    row["latency_cycles"] = total.cycles
+    row["ii"] = made.estimate.interval
+    return row
+
+
+def compare(name: str, made: Compilation, data: dict[str, np.ndarray]) -> dict[str, Value]:
+    """hls4ml's default (ap_fixed<16,6>, reuse 1) by the same estimator, and this model's fastest plan on any board.
+
+    Both on a part of the board's family without limits. The default's agreement is an upper bound: sums are exact
+    here, where hls4ml would keep them in 16 bits too.
+    """
+    if name in OWN_TYPES:
+        return {}
+    board = made.board
+    if not isinstance(board, FpgaBoard):
+        return {}
+    roomy = dataclasses.replace(board, budget=Resources(lut=10**8, ff=10**8, dsp=10**8, bram18=10**8))
+    planned = plan_graph(made.graph, roomy, BackendOptions())
+    described = describe(made.graph, roomy, BackendOptions(), planned.plan)
+    plain = Precision(16, 6)
+    weights = {node.name: made.floating.constant(node.inputs[1]) for node in made.floating.nodes if node.op in LINEAR}
+    statistics = {
+        described.matrices[node].name: weight_statistics(values.astype(np.float64), HLS4ML_DEFAULT)
+        for node, values in weights.items()
+        if values is not None and node in described.matrices
+    }
+    default = dataclasses.replace(
+        described.design,
+        layers=tuple(
+            dataclasses.replace(
+                layer,
+                input_precision=plain,
+                weight_precision=plain if layer.products else layer.weight_precision,
+                accum_precision=plain,
+                result_precision=plain,
+                weights=statistics.get(layer.name),
+                strategy="latency",
+                reuse_factor=1,
+            )
+            for layer in described.design.layers
+        ),
+    )
+    found = estimate(default)
+    return {
+        "default_dsp": round(found.hls.dsp.value),
+        "default_lut": round(found.synthesis.lut.value),
+        "default_latency": round(found.latency.value),
+        "default_agreement": default_agreement(made.floating, data),
+        "unlimited_dsp": planned.estimate.total.dsp,
+        "unlimited_lut": planned.estimate.total.lut,
+        "unlimited_latency": planned.estimate.total.cycles,
+    }
+
+
+def default_agreement(floating: Graph, data: dict[str, np.ndarray]) -> float | None:
+    """Agreement with float of the same model with every value in ap_fixed<16,6>; None if it needs other types."""
+    form = FixedForm()(DropOutputSoftmax()(floating))
+    types = FixedTypes(dict.fromkeys(form.types, HLS4ML_DEFAULT), {})
+    try:
+        graph = LowerFixed(types)(form)
+        return agreement(fixed_outputs(graph, data), float_outputs(form, data))
+    except (BoardfitError, KeyError):
+        return None
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="*", default=list(MODELS), help="models to measure")
+    parser.add_argument("--no-simulation", action="store_true", help="leave C simulation out")
+    given = parser.parse_args()
+    if not corpus.available():
+        print(f"skipped: {corpus.missing()}")
+        return
+    rows: list[Row] = []
+    for name in given.models:
+        for board in BOARDS:
+            find_board(board)
+            row = measure(name, board, simulate=not given.no_simulation and board == BOARDS[0])
+            rows.append(row)
+            print(row, flush=True)
+            write_rows("fpga", rows)
+    columns = ("model", "board", "strategy", "lut", "ff", "bram18", "dsp", "latency_cycles", "ii", "bytes_equal")
+    more = ("agreement", "planning_cpu_seconds", "error")
+    print_rows("FPGA", [{column: row.get(column) for column in (*columns, *more)} for row in rows])
+    print(f"written: {write_rows('fpga', rows)}")
+
+
+if __name__ == "__main__":
+    main()

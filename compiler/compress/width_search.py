@@ -1,0 +1,215 @@
+"""Narrower values down to a bound, by the integer program, repeated until what is measured holds.
+
+The program takes the noise model at its word; the interpreter has the last one. The search goes over the noise power
+that the program may spend: the more, the smaller or faster the design. Each design found is run on one part of the
+calibration data; the one that is taken must also hold the bound on the other part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from ..board import Board
+from ..errors import BudgetError
+from ..estimate.report import Estimate
+from ..ir.graph import Graph
+from ..ops import OPS
+from ..options import BackendOptions, QuantizeOptions
+from .fidelity import Bound, Judge, split
+from .fixed_form import FixedForm
+from .fpga import calibrated_ranges
+from .widths import NoiseModel, Widths, WidthSpace, fixed_outputs, float_outputs, measure_noise
+
+LADDER = (16, 12, 11, 10, 9, 8, 7, 6, 5)
+"""Widths tried below the widest one."""
+
+TARGETS = (50, 42, 36, 33, 30, 27, 24, 21, 18, 15, 12, 9)
+"""Signal-to-noise ratios in dB the integer program is asked for, most careful first."""
+
+PROBE_WORK, MEASURE_WORK = 150_000_000, 400_000_000
+"""Multiply-accumulates spent on one run of the interpreter: they set the number of samples."""
+
+FEWEST_PROBES, MOST_PROBES, FEWEST = 8, 32, 50
+"""Samples of a probe at least and at most, and of a measurement at least."""
+
+
+class WidthPlanner(Protocol):
+    """Chooses widths, strategies and reuse factors together; knows the costs."""
+
+    def choose(self, noise: NoiseModel, power: float | None) -> Widths | None:
+        """The best widths for the goal whose noise power stays below `power`, or None if nothing fits.
+
+        Without a power: the widths with the least noise that fit.
+        """
+        ...
+
+
+@runtime_checkable
+class PlansWidths(Protocol):
+    """What a backend offers whose values may have any width."""
+
+    def width_planner(
+        self, space: WidthSpace, ladder: tuple[int, ...], board: Board, options: BackendOptions
+    ) -> WidthPlanner:
+        """A planner for one graph and board."""
+        ...
+
+    def estimate(self, graph: Graph, board: Board, options: BackendOptions) -> Estimate:
+        """What a graph costs with its best plan."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WidthSearch:
+    """What was found.
+
+    Attributes:
+        graph: the fixed-point graph.
+        bound: what holds.
+        searched, confirmed: the measure on both parts of the calibration data.
+        widths: of every layer's weights and every group of tensors.
+    """
+
+    graph: Graph
+    bound: Bound
+    searched: float
+    confirmed: float
+    widths: Widths
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bound holds on both parts."""
+        return min(self.searched, self.confirmed) >= self.bound.least
+
+
+def search_widths(
+    floating: Graph,
+    data: Mapping[str, np.ndarray],
+    backend: PlansWidths,
+    board: Board,
+    quantize: QuantizeOptions,
+    options: BackendOptions,
+    bound: Bound,
+    labels: np.ndarray | None = None,
+) -> WidthSearch | None:
+    """Find narrower values.
+
+    Args:
+        data: calibration data; it is split in two.
+        labels: (S,) for a bound on accuracy.
+
+    Returns:
+        The design that spends most of what the bound allows if the user gave the bound, else the most precise one
+        that fits the board; None if none holds the bound and fits.
+
+    Raises:
+        BudgetError: not even the widest values hold the bound.
+    """
+    form = FixedForm()(floating)
+    space = WidthSpace.of(form, calibrated_ranges(form, data, quantize), quantize.top_width)
+    trial = _Trial(space, *_parts(floating, data, bound, labels))
+    widest = trial.run(space.uniform(space.top))
+    if not widest.holds:
+        if not quantize.bounded:
+            return None
+        raise BudgetError(
+            f"values of {space.top} bits do not hold a {bound}: it is {widest.searched:.4g} on one half of the"
+            f" calibration data and {widest.confirmed:.4g} on the other",
+            hint=f"give --width {min(space.top + 8, 32)}, or a weaker bound",
+        )
+    ladder = (space.top, *(width for width in LADDER if width < space.top))
+    planner = backend.width_planner(space, ladder, board, options)
+    probes = {
+        name: values[: _samples(floating, PROBE_WORK, FEWEST_PROBES, MOST_PROBES)] for name, values in data.items()
+    }
+    signal = float(np.mean(np.square(float_outputs(floating, probes))))
+    noise = measure_noise(space, probes)
+    if quantize.bounded:
+        return _narrowest(_Attempts(trial, planner, noise, signal))
+    quietest = planner.choose(noise, None)
+    found = None if quietest is None else trial.run(quietest)
+    return found if found is not None and found.holds else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Samples of the calibration data and who judges the outputs on them."""
+
+    data: Mapping[str, np.ndarray]
+    judge: Judge
+
+
+def _parts(
+    floating: Graph, data: Mapping[str, np.ndarray], bound: Bound, labels: np.ndarray | None
+) -> tuple[_Part, _Part]:
+    """Two disjoint parts of the data."""
+    first, second = split(data, _samples(floating, MEASURE_WORK, FEWEST, MEASURE_WORK))
+
+    def part(samples: np.ndarray) -> _Part:
+        chosen = {name: values[samples] for name, values in data.items()}
+        judge = Judge(bound, float_outputs(floating, chosen), None if labels is None else labels[samples])
+        return _Part(chosen, judge)
+
+    return part(first), part(second if len(second) else first)
+
+
+def _samples(graph: Graph, work: int, least: int, most: int) -> int:
+    """Samples that take about `work` multiply-accumulates."""
+    macs = sum(OPS[node.op].macs(node, graph) for node in graph.nodes)
+    return min(most, max(least, work // max(macs, 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Runs a choice of widths."""
+
+    space: WidthSpace
+    search: _Part
+    confirm: _Part
+
+    def run(self, widths: Widths) -> WidthSearch:
+        """Measure both parts."""
+        graph = self.space.graph(widths)
+        searched, confirmed = (
+            part.judge.value(fixed_outputs(graph, part.data)) for part in (self.search, self.confirm)
+        )
+        return WidthSearch(graph, self.search.judge.bound, searched, confirmed, widths)
+
+
+class _Attempts:
+    """Designs for the targets, each made once."""
+
+    def __init__(self, trial: _Trial, planner: WidthPlanner, noise: NoiseModel, signal: float) -> None:
+        self.trial, self.planner, self.noise, self.signal = trial, planner, noise, signal
+        self.found: dict[int, WidthSearch | None] = {}
+
+    def at(self, target: int) -> WidthSearch | None:
+        """The design for a target, or None if nothing is quiet enough and fits."""
+        if target not in self.found:
+            widths = self.planner.choose(self.noise, self.signal * 10.0 ** (-TARGETS[target] / 10))
+            self.found[target] = None if widths is None else self.trial.run(widths)
+        return self.found[target]
+
+
+def _narrowest(attempts: _Attempts) -> WidthSearch | None:
+    """Bisection for the least careful target whose design holds the bound, then careful steps back if need be."""
+    low, high = -1, len(TARGETS)  # a target that holds, and one that does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = attempts.at(middle)
+        # without a design the noise bound is too strict for the board: only a weaker target can help
+        if found is None or found.searched >= found.bound.least:
+            low = middle
+        else:
+            high = middle
+    for target in range(low, -1, -1):
+        found = attempts.at(target)
+        if found is None:
+            break  # what is quieter still fits even less
+        if found.holds:
+            return found
+    return None

@@ -1,0 +1,50 @@
+"""Making a design fit: narrower values where the user allows them, or where nothing else makes it fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .backend import Backend
+from .board import Board
+from .compress.width_search import PlansWidths, WidthSearch, search_widths
+from .estimate.report import Estimate
+from .options import BackendOptions, QuantizeOptions
+from .prepare import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A graph made ready for a board, what it costs, and how its widths were found (None: as they were given)."""
+
+    prepared: Prepared
+    estimate: Estimate
+    search: WidthSearch | None = None
+
+
+def fit(
+    prepared: Prepared, board: Board, backend: Backend, quantize: QuantizeOptions, options: BackendOptions
+) -> Fitted:
+    """Validate, estimate, and search narrower values if a bound is given or the design does not fit without.
+
+    Without calibration data of the user nothing is narrowed: what it would cost could not be measured.
+
+    Raises:
+        ModelError, UsageError: see `Backend.validate`.
+        BudgetError: a bound was given that cannot be held.
+    """
+    from .compress.fidelity import make_bound
+
+    backend.validate(prepared.graph, board, options)
+    if not isinstance(backend, PlansWidths):
+        return Fitted(prepared, backend.estimate(prepared.graph, board, options))
+    bound = make_bound(prepared.floating, quantize, prepared.labels)
+    if not quantize.bounded:
+        cost = backend.estimate(prepared.graph, board, options)
+        if cost.fits or quantize.width is not None or not prepared.calibrated:
+            return Fitted(prepared, cost)
+    found = search_widths(prepared.floating, prepared.data, backend, board, quantize, options, bound, prepared.labels)
+    if found is None:
+        return Fitted(prepared, backend.estimate(prepared.graph, board, options))
+    narrow = replace(prepared, graph=found.graph)
+    backend.validate(narrow.graph, board, options)
+    return Fitted(narrow, backend.estimate(narrow.graph, board, options), found)
