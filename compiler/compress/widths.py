@@ -64,7 +64,7 @@ class NoiseModel:
         if width <= narrow:
             return max(measured) * 2.0 ** (RANGE_BITS * (narrow - width))
         part = (wide - width) / (wide - narrow)
-        return measured[0] ** (1 - part) * max(measured[1], measured[0]) ** part
+        return measured[0] * max(measured[1] / measured[0], 1.0) ** part
 
 
 @dataclass(frozen=True, slots=True)
