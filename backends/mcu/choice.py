@@ -138,4 +138,5 @@ class _Facts:
         self.constants = lowered.constant_bytes
         self.instructions = lowered.instructions
         overlap = tuple(sorted(lowered.overlap.items()))
-        self.memory = (lowered.scratch_bytes, lowered.scratch_alignment, lowered.in_place, overlap, lowered.alias)
+        views = (lowered.alias, lowered.alias_offset, lowered.assembled)
+        self.memory = (lowered.scratch_bytes, lowered.scratch_alignment, lowered.in_place, overlap, views)

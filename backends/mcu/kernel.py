@@ -223,7 +223,9 @@ class Lowered:
             element at the same address is written. The planner uses it only for an input that is not read later.
         overlap: input index -> bytes by which the first output must start below that input so that nothing is
             overwritten before it is read (`boardfit.plan.overlap`); used for an input that is not read later.
-        alias: index of the input whose memory *is* the output (a reshape), or None.
+        alias: index of the input whose memory holds the output (a reshape, a slice of rows), or None.
+        alias_offset: bytes from that input's start to the output's.
+        assembled: the inputs are made at their places inside the output's memory: input index -> byte offset.
         instructions: predicted instructions of one execution on the portable or tuned core.
         note: a few words for the comment in the generated code, such as the tile.
     """
@@ -236,6 +238,8 @@ class Lowered:
     in_place: tuple[int, ...] = ()
     overlap: Mapping[int, int] = field(default_factory=dict)
     alias: int | None = None
+    alias_offset: int = 0
+    assembled: tuple[int, ...] = ()
     instructions: int = 0
     note: str = ""
 

@@ -10,6 +10,7 @@ from boardfit.board import McuBoard
 from boardfit.errors import InternalError
 from boardfit.ir import Graph, Node
 from boardfit.options import Optimize
+from boardfit.passes.strips import SplitIntoStrips, stages
 from boardfit.plan.arena import ArenaPlan, Buffer, lower_bound, plan_arena
 from boardfit.plan.order import Step, best_order
 
@@ -21,6 +22,15 @@ from .storage import storage_of
 
 OPTIMIZATION_FLAGS = {Optimize.SPEED: "-O2", Optimize.SIZE: "-Os", Optimize.RAM: "-O2"}
 """Compiler flag of each aim."""
+
+SPLITS = 4
+"""Stages that are split at most."""
+
+STRIP_ROWS = (1, 2, 4, 8)
+"""Heights of strips that are tried."""
+
+LEAST_GAIN = 0.02
+"""Of the arena, for a split that costs instructions and code."""
 
 ALIGNMENT = 4
 """Of every tensor in the arena: kernels may load whole words."""
@@ -105,7 +115,48 @@ def candidates(site: Site) -> list[tuple[Kernel, Lowered]]:
 
 @functools.lru_cache(maxsize=4)  # validate, estimate and emit ask for the same plan
 def make_plan(graph: Graph, board: McuBoard, optimize: Optimize = Optimize.SPEED) -> Plan:
-    """Choose kernels and place tensors.
+    """Choose kernels and place tensors; where RAM is what counts or is short, also compute wide stages in strips.
+
+    Raises:
+        ModelError: a node has no kernel.
+    """
+    plan = plan_as_is(graph, board, optimize, reorder=True)
+    if optimize is Optimize.RAM or plan.arena.bytes > board.budget.ram:
+        return split_widest(plan, board, optimize)
+    return plan
+
+
+def split_widest(plan: Plan, board: McuBoard, optimize: Optimize) -> Plan:
+    """Split the stage that reaches the peak into strips, as long as the arena shrinks by a fiftieth or more."""
+    for _ in range(SPLITS):
+        wide = {layer.node.name for layer in widest_layers(plan)}
+        names = [node.name for node in plan.graph.nodes]
+        best = plan
+        for first, last in stages(plan.graph):
+            if not wide & set(names[names.index(first) : names.index(last) + 1]):
+                continue
+            height = plan.graph.types[plan.graph.node(last).outputs[0]].shape[1]
+            for rows in sorted({rows for rows in STRIP_ROWS if rows < height}):
+                split = SplitIntoStrips(first, last, rows)(plan.graph)
+                trial = plan_as_is(split, board, optimize, reorder=False)
+                if trial.arena.bytes < best.arena.bytes:
+                    best = trial
+        if best.arena.bytes > plan.arena.bytes * (1 - LEAST_GAIN):
+            return plan
+        plan = best
+    return plan
+
+
+def widest_layers(plan: Plan) -> list[Layer]:
+    """The layers during which the most bytes are live."""
+    buffers, shared, _ = _buffers(plan.graph, plan.layers)
+    overlaps, _ = _overlaps(plan.graph, plan.layers, shared, buffers)
+    _, step = lower_bound(buffers, overlaps)
+    return [plan.layers[index] for index in {min(max(step - 1, 0), len(plan.layers) - 1)}]
+
+
+def plan_as_is(graph: Graph, board: McuBoard, optimize: Optimize, *, reorder: bool) -> Plan:
+    """Kernels and places for a graph that is not changed; `reorder` searches for the order with the smallest peak.
 
     Raises:
         ModelError: a node has no kernel.
@@ -124,7 +175,9 @@ def make_plan(graph: Graph, board: McuBoard, optimize: Optimize = Optimize.SPEED
         buffers, shared, _ = _buffers(graph, layers)
         return lower_bound(buffers, _overlaps(graph, layers, shared, buffers)[0])[0]
 
-    layers = _smallest_order(graph, layers_of(choose(options, optimize, code_bytes, ram_bytes)))
+    layers = layers_of(choose(options, optimize, code_bytes, ram_bytes))
+    if reorder:
+        layers = _smallest_order(graph, layers)
     graph = replace(graph, nodes=tuple(layer.node for layer in layers))
     arena, places, scratch = place(graph, layers)
     return Plan(graph, board.features, tuple(layers), arena, places, scratch)
@@ -149,14 +202,18 @@ def place(graph: Graph, layers: Sequence[Layer]) -> tuple[ArenaPlan, dict[str, i
     """Offsets of tensors and scratch memory."""
     buffers, shared, owners = _buffers(graph, layers)
     arena = plan_arena(buffers, *_overlaps(graph, layers, shared, buffers))
-    places = {name: arena.offsets[f"tensor {root}"] for root, names in owners.items() for name in names}
+    places = {
+        name: arena.offsets[f"tensor {root}"] + _root(shared, name)[1]
+        for root, names in owners.items()
+        for name in names
+    }
     scratch = {
         layer.node.name: arena.offsets[f"scratch {layer.node.name}"] for layer in layers if layer.lowered.scratch_bytes
     }
     return arena, places, scratch
 
 
-def _buffers(graph: Graph, layers: Sequence[Layer]) -> tuple[list[Buffer], dict[str, str], dict[str, list[str]]]:
+def _buffers(graph: Graph, layers: Sequence[Layer]) -> tuple[list[Buffer], Views, dict[str, list[str]]]:
     """What is to be placed, which tensors are views of which, and the tensors of each piece of memory.
 
     Step 0 is before the first layer (inputs are written), step i + 1 is layer i, and the outputs live on to the end.
@@ -172,11 +229,11 @@ def _buffers(graph: Graph, layers: Sequence[Layer]) -> tuple[list[Buffer], dict[
     shared = _views(graph, layers)
     owners: dict[str, list[str]] = {}
     for name in first:
-        owners.setdefault(_root(shared, name), []).append(name)
+        owners.setdefault(_root(shared, name)[0], []).append(name)
     buffers = [
         Buffer(
             f"tensor {root}",
-            max(tensor_bytes(graph, name) for name in names),
+            max(_root(shared, name)[1] + tensor_bytes(graph, name) for name in names),
             min(first[name] for name in names),
             max(last.get(name, first[name]) for name in names),
             ALIGNMENT,
@@ -192,7 +249,7 @@ def _buffers(graph: Graph, layers: Sequence[Layer]) -> tuple[list[Buffer], dict[
 
 
 def _overlaps(
-    graph: Graph, layers: Sequence[Layer], shared: Mapping[str, str], buffers: Sequence[Buffer]
+    graph: Graph, layers: Sequence[Layer], shared: Views, buffers: Sequence[Buffer]
 ) -> tuple[dict[tuple[str, str], int], list[tuple[str, str]]]:
     """Pairs (output, dying input) that a layer allows to overlap: with their distance, and at the same place only."""
     known = {buffer.name: buffer for buffer in buffers}
@@ -200,13 +257,16 @@ def _overlaps(
     same: list[tuple[str, str]] = []
     for step, layer in enumerate(layers, 1):
         node, lowered = layer.node, layer.lowered
-        output = known[f"tensor {_root(shared, node.outputs[0])}"]
+        if node.outputs[0] in shared:
+            continue  # a part of a larger piece of memory, which other layers fill
+        output = known[f"tensor {_root(shared, node.outputs[0])[0]}"]
 
         def dying(index: int, node: Node = node, step: int = step, output: Buffer = output) -> Buffer | None:
             if node.inputs[index] in graph.constants:
                 return None
-            consumed = known[f"tensor {_root(shared, node.inputs[index])}"]
-            free = consumed.last == step and output.first == step and consumed.name != output.name
+            root, offset = _root(shared, node.inputs[index])
+            consumed = known[f"tensor {root}"]
+            free = offset == 0 and consumed.last == step and output.first == step and consumed.name != output.name
             return consumed if free else None
 
         for index, distance in lowered.overlap.items():
@@ -217,7 +277,7 @@ def _overlaps(
             consumed = dying(index)
             # another operand in the same memory may be read in another order, unless it is in_place as well
             others = [other for i, other in enumerate(node.inputs) if i not in lowered.in_place and other]
-            clash = any(_root(shared, other) == _root(shared, node.inputs[index]) for other in others)
+            clash = any(_root(shared, other)[0] == _root(shared, node.inputs[index])[0] for other in others)
             fits = tensor_bytes(graph, node.outputs[0]) <= tensor_bytes(graph, node.inputs[index])
             if consumed is not None and fits and not clash:
                 same.append((output.name, consumed.name))
@@ -230,20 +290,29 @@ def tensor_bytes(graph: Graph, name: str) -> int:
     return max(1, tensor_type.elements * storage_of(tensor_type.element).bytes)
 
 
-def _views(graph: Graph, layers: Sequence[Layer]) -> dict[str, str]:
-    """Output tensor -> input tensor whose memory it is."""
-    shared: dict[str, str] = {}
+Views = Mapping[str, tuple[str, int]]
+"""Tensor -> (tensor whose memory holds it, byte offset in there)."""
+
+
+def _views(graph: Graph, layers: Sequence[Layer]) -> Views:
+    """Tensors that are parts of others: outputs that are views of an input, inputs that are made inside the output."""
+    shared: dict[str, tuple[str, int]] = {}
     for layer in layers:
-        if layer.lowered.alias is None:
-            continue
-        source = layer.node.inputs[layer.lowered.alias]
-        if source in graph.constants:
-            raise InternalError(f"'{layer.node.name}' is a view of a constant, which folding removes")
-        shared[layer.node.outputs[0]] = source
+        node, lowered = layer.node, layer.lowered
+        if lowered.alias is not None:
+            source = node.inputs[lowered.alias]
+            if source in graph.constants:
+                raise InternalError(f"'{node.name}' is a view of a constant, which folding removes")
+            shared[node.outputs[0]] = source, lowered.alias_offset
+        for index, offset in enumerate(lowered.assembled):
+            shared[node.inputs[index]] = node.outputs[0], offset
     return shared
 
 
-def _root(shared: Mapping[str, str], name: str) -> str:
+def _root(shared: Views, name: str) -> tuple[str, int]:
+    """(tensor whose memory it is, byte offset in it)."""
+    offset = 0
     while name in shared:
-        name = shared[name]
-    return name
+        name, further = shared[name]
+        offset += further
+    return name, offset

@@ -25,6 +25,10 @@ GATHER = Function("gather", "gather.c.j2")
 RESIZE = Function("resize", "resize.c.j2")
 MEMCPY = Function("memcpy", "", headers=("string.h",))
 COPY_BYTES = (5 + 3 * WALK_AXES) * 4
+WORD = 4
+"""Every tensor starts at a multiple of it: kernels may load whole words."""
+VIEWS = ("Reshape", "Transpose", "Slice", "Concat")
+"""Ops whose outputs may be parts of other tensors' memory."""
 RUN_LIMIT = 1 << 16
 """Index tables hold 16-bit numbers."""
 
@@ -103,6 +107,59 @@ def _lower_slice(site: Site) -> Lowered:
         return Lowered(calls=(), alias=0)
     start = sum(s * stride for s, stride in zip(attrs.starts, contiguous(site.x().shape), strict=True))
     return _single(site, walk, run, start)
+
+
+def _view_offset(site: Site) -> int | None:
+    """Byte offset of a slice that is one piece of its input, or None."""
+    attrs = site.attrs(SliceAttrs)
+    cut = [axis for axis, (size, length) in enumerate(zip(attrs.sizes, site.x().shape, strict=True)) if size != length]
+    axis = cut[0] if cut else 0
+    if len(cut) > 1 or attrs.steps[axis] != 1 or math.prod(site.x().shape[:axis]) != 1:
+        return None
+    if any(step < 0 for step, size in zip(attrs.steps, attrs.sizes, strict=True) if size > 1):
+        return None
+    return attrs.starts[axis] * math.prod(site.x().shape[axis + 1 :]) * site.x_storage().bytes
+
+
+def _refuse_view(site: Site) -> str | None:
+    offset = _view_offset(site)
+    if offset is None:
+        return "it is not one piece of its input"
+    if offset % WORD:
+        return "it does not start at a word"
+    return "its input is constant" if site.constant(0) is not None else None
+
+
+def _lower_view(site: Site) -> Lowered:
+    return Lowered(calls=(), alias=0, alias_offset=_view_offset(site) or 0)
+
+
+def _part_offsets(site: Site) -> tuple[int, ...]:
+    """Byte offset of every input of a join in its output, for a join along the outermost axis."""
+    found, offset = [], 0
+    for index in range(len(site.node.inputs)):
+        found.append(offset)
+        offset += site.x(index).elements * site.x_storage(index).bytes
+    return tuple(found)
+
+
+def _refuse_assembly(site: Site) -> str | None:
+    graph, inputs = site.graph, site.node.inputs
+    if math.prod(site.y.shape[: site.attrs(ConcatAttrs).axis]) != 1:
+        return "its inputs are interleaved in the output"
+    if any(offset % WORD for offset in _part_offsets(site)):
+        return "a part does not start at a word"
+    producers, consumers = graph.producers(), graph.consumers()
+    for name in inputs:
+        maker = producers.get(name)
+        shared = inputs.count(name) > 1 or len(consumers.get(name, ())) != 1 or name in graph.outputs
+        if maker is None or maker.op in VIEWS or shared:
+            return "an input has a place of its own"
+    return _refuse_concat(site)
+
+
+def _assemble(site: Site) -> Lowered:
+    return Lowered(calls=(), assembled=_part_offsets(site))
 
 
 def _lower_concat(site: Site) -> Lowered:
@@ -206,7 +263,9 @@ def _lower_resize(site: Site) -> Lowered:
 
 KERNELS = (
     Kernel("transpose/copy", "Transpose", _refuse_walk(lambda site: _transpose_walk(site)[0]), _lower_transpose),
+    Kernel("slice/view", "Slice", _refuse_view, _lower_view),
     Kernel("slice/copy", "Slice", _refuse_walk(lambda site: _slice_walk(site)[0]), _lower_slice),
+    Kernel("concat/in_place", "Concat", _refuse_assembly, _assemble),
     Kernel("concat/copy", "Concat", _refuse_concat, _lower_concat),
     Kernel("pad/copy", "Pad", _refuse_pad, _lower_pad),
     Kernel("gather/copy", "Gather", _refuse_gather, _lower_gather),
