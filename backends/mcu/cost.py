@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from boardfit.board import McuBoard
 from boardfit.estimate.mcu import McuFootprint, McuLayer
 
@@ -15,13 +17,14 @@ WORD = 4
 def footprint(plan: Plan, board: McuBoard, optimization: str) -> McuFootprint:
     """Sizes and counts of a plan on a board, compiled with an optimization flag."""
     sizes = code_size(plan, core_key(board.core, board.features), optimization)
-    constants = sum(_constants(layer) for layer in plan.layers) + sum(map(_words, operand_sizes(plan)))
+    owners = plan.table_owners
+    constants = sum(_constants(layer, owners) for layer in plan.layers) + sum(map(_words, operand_sizes(plan)))
     layers = tuple(
         McuLayer(
             layer.node.source.node,
             layer.node.op,
             layer.kernel.name,
-            _constants(layer),
+            _constants(layer, owners),
             _live(plan, layer),
             layer.lowered.instructions,
         )
@@ -35,11 +38,11 @@ def _words(size: int) -> int:
     return -(-size // WORD) * WORD
 
 
-def _constants(layer: Layer) -> int:
+def _constants(layer: Layer, owners: Mapping[tuple[str, str], tuple[str, str]]) -> int:
     lowered = layer.lowered
-    return sum(_words(table.bytes) for table in lowered.tables) + sum(
-        _words(record.bytes) for record in lowered.records
-    )
+    name = layer.node.name
+    own = [table for table in lowered.tables if owners[name, table.stem] == (name, table.stem)]
+    return sum(_words(table.bytes) for table in own) + sum(_words(record.bytes) for record in lowered.records)
 
 
 def _live(plan: Plan, layer: Layer) -> int:

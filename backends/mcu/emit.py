@@ -33,11 +33,13 @@ class Names:
         prefix: of every external name and file.
         layers: node name -> stem of the layer's constants and tensor.
         tensors: tensor -> C expression of the pointer to it.
+        owners: (node name, stem) of a table -> of the table that is stored for it.
     """
 
     prefix: str
     layers: Mapping[str, str]
     tensors: Mapping[str, str]
+    owners: Mapping[tuple[str, str], tuple[str, str]]
 
 
 def core_files(plan: Plan, board: McuBoard, prefix: str, *, single_header: bool) -> dict[str, str]:
@@ -86,7 +88,7 @@ def _names(plan: Plan, prefix: str) -> Names:
     tensors: dict[str, str] = {}
     for name in plan.graph.inputs:
         tensors[name] = _cast(plan, name, const=True)
-    return Names(prefix, layers, tensors)
+    return Names(prefix, layers, tensors, plan.table_owners)
 
 
 def _cast(plan: Plan, tensor: str, offset: int = 0, *, const: bool) -> str:
@@ -99,7 +101,8 @@ def _cast(plan: Plan, tensor: str, offset: int = 0, *, const: bool) -> str:
 
 
 def _table_name(names: Names, layer: Layer, stem: str) -> str:
-    return f"{names.prefix}_{names.layers[layer.node.name]}_{stem}"
+    node, stem = names.owners[layer.node.name, stem]
+    return f"{names.prefix}_{names.layers[node]}_{stem}"
 
 
 def _constant_name(names: Names, tensor: str, plan: Plan) -> str:
@@ -131,6 +134,8 @@ def _tables(plan: Plan, names: Names) -> list[dict[str, str]]:
     found: list[dict[str, str]] = []
     for layer in plan.layers:
         for table in layer.lowered.tables:
+            if names.owners[layer.node.name, table.stem] != (layer.node.name, table.stem):
+                continue
             declaration = f"const {table.storage.c_type} {_table_name(names, layer, table.stem)}[{table.values.size}]"
             comment = f"{layer.node.source.op_type} '{layer.node.source.node}': {table.comment or table.stem}"
             found.append(

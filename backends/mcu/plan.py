@@ -75,8 +75,26 @@ class Plan:
 
     @property
     def weight_bytes(self) -> int:
-        """Weights, biases and multipliers of all layers."""
-        return sum(layer.lowered.weight_bytes for layer in self.layers)
+        """Weights, biases and multipliers of all layers, equal tables once."""
+        owners = self.table_owners
+        return sum(
+            table.bytes
+            for layer in self.layers
+            for table in layer.lowered.tables
+            if table.parameter and owners[layer.node.name, table.stem] == (layer.node.name, table.stem)
+        )
+
+    @property
+    def table_owners(self) -> dict[tuple[str, str], tuple[str, str]]:
+        """(node, stem) of every table -> (node, stem) of the first equal one, which serves both."""
+        first: dict[tuple[str, bytes], tuple[str, str]] = {}
+        found: dict[tuple[str, str], tuple[str, str]] = {}
+        for layer in self.layers:
+            for table in layer.lowered.tables:
+                place = layer.node.name, table.stem
+                content = table.values.dtype.str, table.values.tobytes()
+                found[place] = first.setdefault(content, place)
+        return found
 
 
 def portable_factor(features: frozenset[str]) -> float:
@@ -127,32 +145,61 @@ def make_plan(graph: Graph, board: McuBoard, optimize: Optimize = Optimize.SPEED
 
 
 def split_widest(plan: Plan, board: McuBoard, optimize: Optimize) -> Plan:
-    """Split the stage that reaches the peak into strips, as long as the arena shrinks by a fiftieth or more."""
+    """Split the stage that reaches the peak into strips, as long as the arena shrinks by a fiftieth or more.
+
+    Trials take the fastest kernels and the lower bound of the arena; the graphs that won are planned in full, and the
+    smallest plan is taken.
+    """
+    lowered = _Lowerings(board)
+    graph, bytes_now = plan.graph, lowered.peak(plan.graph)[0]
     for _ in range(SPLITS):
-        wide = {layer.node.name for layer in widest_layers(plan)}
-        names = [node.name for node in plan.graph.nodes]
-        best = plan
-        for first, last in stages(plan.graph):
-            if not wide & set(names[names.index(first) : names.index(last) + 1]):
+        _, wide = lowered.peak(graph)
+        names = [node.name for node in graph.nodes]
+        best: tuple[int, Graph] | None = None
+        for first, last in stages(graph):
+            if wide not in names[names.index(first) : names.index(last) + 1]:
                 continue
-            height = plan.graph.types[plan.graph.node(last).outputs[0]].shape[1]
-            for rows in sorted({rows for rows in STRIP_ROWS if rows < height}):
-                split = SplitIntoStrips(first, last, rows)(plan.graph)
-                trial = plan_as_is(split, board, optimize, reorder=False)
-                if trial.arena.bytes < best.arena.bytes:
-                    best = trial
-        if best.arena.bytes > plan.arena.bytes * (1 - LEAST_GAIN):
-            return plan
-        plan = best
-    return plan
+            height = graph.types[graph.node(last).outputs[0]].shape[1]
+            for rows in (rows for rows in STRIP_ROWS if rows < height):
+                split = SplitIntoStrips(first, last, rows)(graph)
+                size, _ = lowered.peak(split)
+                if best is None or size < best[0]:
+                    best = size, split
+        if best is None or best[0] > bytes_now * (1 - LEAST_GAIN):
+            break
+        bytes_now, graph = best
+    found = [plan, plan_as_is(plan.graph, board, Optimize.SPEED, reorder=True)]
+    if graph is not plan.graph:
+        found.append(plan_as_is(graph, board, Optimize.SPEED, reorder=False))
+    return min(found, key=lambda trial: trial.arena.bytes)
 
 
-def widest_layers(plan: Plan) -> list[Layer]:
-    """The layers during which the most bytes are live."""
-    buffers, shared, _ = _buffers(plan.graph, plan.layers)
-    overlaps, _ = _overlaps(plan.graph, plan.layers, shared, buffers)
-    _, step = lower_bound(buffers, overlaps)
-    return [plan.layers[index] for index in {min(max(step - 1, 0), len(plan.layers) - 1)}]
+class _Lowerings:
+    """Kernels of many similar graphs: nodes that are alike are lowered once."""
+
+    def __init__(self, board: McuBoard) -> None:
+        self.board = board
+        self.known: dict[tuple[object, ...], tuple[Kernel, Lowered]] = {}
+
+    def layer(self, graph: Graph, node: Node) -> Layer:
+        """The fastest kernel of a node."""
+        key = (
+            node.op,
+            node.attrs,
+            *(graph.types[name] if name else None for name in (*node.inputs, *node.outputs)),
+            *(id(graph.constants[name]) for name in node.inputs if name in graph.constants),
+        )
+        if node.op == "Concat" or key not in self.known:  # a join's kernel depends on who makes its inputs
+            options = candidates(Site(node, graph, self.board.features))
+            self.known[key] = min(options, key=lambda found: found[1].instructions)
+        return Layer(node, *self.known[key])
+
+    def peak(self, graph: Graph) -> tuple[int, str]:
+        """(bytes every plan of the graph needs, name of a node that needs them)."""
+        layers = [self.layer(graph, node) for node in graph.nodes]
+        buffers, shared, _ = _buffers(graph, layers)
+        size, step = lower_bound(buffers, _overlaps(graph, layers, shared, buffers)[0])
+        return size, layers[min(max(step - 1, 0), len(layers) - 1)].node.name
 
 
 def plan_as_is(graph: Graph, board: McuBoard, optimize: Optimize, *, reorder: bool) -> Plan:
