@@ -54,8 +54,8 @@ class SplitIntoStrips:
     def __call__(self, graph: Graph) -> Graph:
         """The graph with the chain replaced by its strips and a Concat."""
         names = [node.name for node in graph.nodes]
-        chain = graph.nodes[names.index(self.first) : names.index(self.last) + 1]
-        chain = _in_sequence(graph, chain, self.last)
+        between = graph.nodes[names.index(self.first) : names.index(self.last) + 1]
+        chain = _in_sequence(between, self.last)
         editor = GraphEditor(graph)
         height = graph.types[self.last_output(chain)].shape[1]
         parts = [
@@ -77,7 +77,7 @@ class SplitIntoStrips:
         return chain[-1].outputs[0]
 
 
-def _in_sequence(graph: Graph, nodes: Sequence[Node], last: str) -> list[Node]:
+def _in_sequence(nodes: Sequence[Node], last: str) -> list[Node]:
     """The nodes of the chain that ends in `last`, in order; others that stand between them are left out."""
     producers = {output: node for node in nodes for output in node.outputs}
     node = next(node for node in nodes if node.name == last)
