@@ -53,6 +53,6 @@ def test_pieces_of_rows_need_no_copies() -> None:
     plan = make_plan(graph, m4())
     kernels = {layer.kernel.name for layer in plan.layers}
     assert {"slice/view", "concat/in_place"} <= kernels
-    inputs = random_inputs(graph, 6, seed=1)
-    expected = run(graph, dict(zip(graph.inputs, inputs, strict=True)))[graph.outputs[0]]
-    np.testing.assert_array_equal(run_on_host([plan], [inputs])[0][0], expected)
+    samples = random_inputs(graph, 6, seed=1)
+    expected = run(graph, dict(zip(graph.inputs, samples, strict=True)))[graph.outputs[0]]
+    np.testing.assert_array_equal(run_on_host([plan], [samples])[0][0], expected)
