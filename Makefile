@@ -41,7 +41,7 @@ check: $(READY) typings-tree
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p boardfit
 	$(BIN)/mypy tests benchmarks examples
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
 # The installed package as one tree of links, which type checkers can follow: boardfit.backends is not in compiler/.
