@@ -16,6 +16,7 @@ import pytest
 
 from boardfit import cli
 from boardfit.artifact import MANIFEST
+from boardfit.cli.options import input_shapes
 from boardfit.errors import UsageError
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -137,13 +138,13 @@ def test_changed_reference_vectors_are_refused(
     ],
 )
 def test_input_shapes(given: list[str] | None, shapes: dict[str, tuple[int, ...]]) -> None:
-    assert cli._shapes(given) == shapes
+    assert input_shapes(given) == shapes
 
 
 @pytest.mark.parametrize("given", [["x"], ["=1,2"], ["x="], ["x=1,a"], ["x=1,0"], ["x=1", "x=1"]])
 def test_wrong_input_shapes(given: list[str]) -> None:
     with pytest.raises(UsageError):
-        cli._shapes(given)
+        input_shapes(given)
 
 
 def test_termination_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""The command line: `boardfit boards | operators | inspect | estimate | compile | verify | report`.
+
+Everything heavy is imported inside the commands, so that `boardfit --help` answers at once. A BoardfitError and
+a usage error end with their text on stderr and exit code 2; a failed verification ends with exit code 1.
+
+A command is a function whose name is in `COMMANDS`; options that several commands share are groups in `options.py`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+
+from ..errors import EXIT_CODE, BoardfitError
+from .application import app
+from .designs import compile, estimate
+from .facts import boards, inspect, operators
+from .results import NOT_EQUAL, report, verify
+
+__all__ = ["NOT_EQUAL", "app", "main"]
+
+COMMANDS = (boards, operators, inspect, estimate, compile, verify, report)
+"""In the order `--help` lists them."""
+
+for _command in COMMANDS:
+    app.command()(_command)
+
+
+def _interrupted(number: int, _frame: object) -> None:
+    """Unwind on SIGTERM as on Ctrl-C, so that temporary folders are removed."""
+    sys.exit(128 + number)
+
+
+def main() -> None:
+    """Entry point of the `boardfit` command."""
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        app()
+    except BoardfitError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_CODE)
