@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..ir.affine import ACTIVATION_BITS, WEIGHT_BITS, activation_type, natural_range, symmetric_type
+from ..ir.encoding import Compressed
 from ..ir.graph import Graph, Node, Source
 from ..ir.rewrite import GraphEditor
 from ..ir.types import Affine
@@ -143,6 +144,9 @@ def _quantize_constants(editor: GraphEditor) -> None:
             kind = _constant_kind(node, index)
             if kind is None:
                 continue
+            encoding = editor.constants[name].encoding
+            if kind[1] and isinstance(encoding, Compressed):  # shared weights stay shared only under one scale
+                kind = encoding.width, encoding.clusters is None
             key = (name, kind)
             if key not in made:
                 floor = _bias_floor(editor, node) if kind[1] else None
@@ -191,11 +195,14 @@ def _quantized_constant(
         if floor is not None and floor.shape == magnitudes.shape:
             magnitudes = np.maximum(magnitudes, floor)
         element = symmetric_type(magnitudes, width, axis=0)
-    elif node.op in ("ScaleBias", "PRelu"):
+    elif node.op in ("ScaleBias", "PRelu", *LINEAR):
         element = symmetric_type(np.abs(values).max(), width)
     else:
         element = activation_type(float(values.min()), float(values.max()), width)
     raw = editor.add_constant(
-        f"{name}_int{width}", quantize_affine(values, element).astype(storage_dtype(element)), element
+        f"{name}_int{width}",
+        quantize_affine(values, element).astype(storage_dtype(element)),
+        element,
+        editor.constants[name].encoding,
     )
     return editor.add_node("Dequantize", [raw], DequantizeAttrs(), node.source, name=f"{name}_real").outputs[0]

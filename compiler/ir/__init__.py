@@ -1,6 +1,7 @@
 """The intermediate representation: graph, types, editing, verification, text."""
 
-from .graph import DENSE, Attrs, Constant, Dense, Encoding, Graph, Node, Source
+from .encoding import DENSE, Compressed, Dense, Encoding
+from .graph import Attrs, Constant, Graph, Node, Source
 from .rewrite import GraphEditor, with_types
 from .text import format_graph
 from .types import (
@@ -22,6 +23,7 @@ __all__ = [
     "INT32",
     "Affine",
     "Attrs",
+    "Compressed",
     "Constant",
     "Dense",
     "ElementType",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from .encoding import DENSE, Encoding
 from .types import TensorType
 
 
@@ -45,27 +46,6 @@ class Node:
     def input(self, index: int) -> str:
         """Name of an input; the empty string if the node has none at that place."""
         return self.inputs[index] if index < len(self.inputs) else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How the values of a constant are stored on the device; subclasses describe packed forms.
-
-    Dense is the plain array at the element type's natural width.
-    """
-
-    @property
-    def name(self) -> str:
-        """Short name for tables."""
-        return type(self).__name__.lower()
-
-
-@dataclass(frozen=True, slots=True)
-class Dense(Encoding):
-    """Plain array, one storage unit per value."""
-
-
-DENSE = Dense()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import InternalError
-from .graph import DENSE, Attrs, Constant, Encoding, Graph, Node, Source
+from .encoding import DENSE, Encoding
+from .graph import Attrs, Constant, Graph, Node, Source
 from .types import FLOAT32, ElementType, TensorType
 
 

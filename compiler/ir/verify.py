@@ -37,6 +37,9 @@ def verify_graph(graph: Graph) -> None:
                 fail(f"constant '{name}' of type {element} holds {constant.values.dtype} values")
             if constant.values.min() < element.minimum or constant.values.max() > element.maximum:
                 fail(f"constant '{name}' has values outside {element}")
+        broken = constant.encoding.broken(constant.values)
+        if broken is not None:
+            fail(f"constant '{name}' breaks its encoding: {broken}")
     for node in graph.nodes:
         if node.name in names:
             fail(f"two nodes are called '{node.name}'")

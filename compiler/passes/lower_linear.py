@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..ir.encoding import Compressed, Encoding
 from ..ir.graph import Node
 from ..ir.types import Affine
 from ..numerics import signed_bits
@@ -54,12 +55,24 @@ def lower_linear(lowering: Lowering, node: Node, y: Affine) -> str:
     check_accumulator(lowering, node, *accumulator_range(flat, made.bias, x_type))
     ratios = linear_ratios(x_type, made.element, y, len(raw))
     check_ratio(lowering, node, max(ratios))
-    inputs = [x, lowering.constant(lowering.parameter_name(node.inputs[1]), made.weights, made.element)]
+    name = lowering.parameter_name(node.inputs[1])
+    encoding = _kept_promise(lowering.graph.constants[name].encoding, made.weights)
+    inputs = [x, lowering.constant(name, made.weights, made.element, encoding)]
     if made.bias is not None:
         inputs.append(
             lowering.constant(lowering.parameter_name(node.inputs[2]), made.bias, bias_type(made.element, x_type))
         )
     return lowering.emit(node, inputs, y)
+
+
+def _kept_promise(encoding: Encoding, weights: np.ndarray) -> Encoding:
+    """The encoding of the weights after a channel that int32 could not hold may have been scaled.
+
+    Scaling keeps zeros and narrows the range, but turns the channel's clusters into others.
+    """
+    if isinstance(encoding, Compressed) and encoding.broken(weights) is not None:
+        return replace(encoding, clusters=None)
+    return encoding
 
 
 def bias_type(weights: Affine, x: Affine) -> Affine:

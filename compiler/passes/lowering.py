@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import InternalError, ModelError
+from ..ir.encoding import DENSE, Encoding
 from ..ir.graph import Attrs, Graph, Node
 from ..ir.rewrite import GraphEditor
 from ..ir.types import Affine, TensorType
@@ -144,9 +145,9 @@ class Lowering:
         self._added.add(name)
         return name
 
-    def constant(self, stem: str, raw: np.ndarray, element: Affine) -> str:
+    def constant(self, stem: str, raw: np.ndarray, element: Affine, encoding: Encoding = DENSE) -> str:
         """A constant tensor of the new graph."""
-        return self.editor.add_constant(self.fresh(stem), raw.astype(storage_dtype(element)), element)
+        return self.editor.add_constant(self.fresh(stem), raw.astype(storage_dtype(element)), element, encoding)
 
     def emit(
         self, node: Node, inputs: Sequence[str], element: Affine, *, op: str | None = None, attrs: Attrs | None = None
