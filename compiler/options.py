@@ -137,6 +137,8 @@ class BackendOptions:
         softmax: (fpga, mcu) what becomes of a softmax at an output.
         clock_ns: (fpga) clock period; None takes the board's.
         optimize: (mcu) what kernels are chosen and compiled for.
+        weights: (mcu) layer -> format its weights are stored in ('int8', 'csr', ...; see docs/compression.md); other
+            layers, and 'auto', take the one that is best for the board.
         goal: (fpga) what the planner makes as small as it can.
         project: (fpga) what is built; None takes an accelerator where board and tool have one, else an IP core.
     """
@@ -150,5 +152,6 @@ class BackendOptions:
     softmax: SoftmaxMode = SoftmaxMode.KEEP
     clock_ns: float | None = None
     optimize: Optimize = Optimize.SPEED
+    weights: Mapping[str, str] = field(default_factory=dict)
     goal: Goal = Goal.LATENCY
     project: ProjectKind | None = None

@@ -20,7 +20,7 @@ from .options import BackendOptions, ImportOptions, ProjectFormat, QuantizeOptio
 Calibration = str | Path | np.ndarray | Mapping[str, np.ndarray]
 """A `.npy` or `.npz` file, the samples of the only input, or the samples of each input by name."""
 
-FOR_MCU = frozenset({"single_header", "format", "softmax", "optimize"})
+FOR_MCU = frozenset({"single_header", "format", "softmax", "optimize", "weights"})
 FOR_FPGA = frozenset({"tool", "io_type", "reuse_factor", "strategy", "softmax", "clock_ns", "goal"})
 GUESSED_SAMPLES = 16
 SEED = 2026

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,10 @@ from .footprint import measure_folder
 from .formats import LAYOUTS
 from .kernel import Site
 from .kernels import variants_of
-from .plan import OPTIMIZATION_FLAGS, make_plan
+from .plan import OPTIMIZATION_FLAGS, Plan, make_plan
 from .project import project_files
 from .storage import storage_of
+from .weight_formats import forced_formats
 
 PREFIX = "model"
 
@@ -75,23 +76,24 @@ class McuBackend:
         return None if None in reasons else "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
     def validate(self, graph: Graph, board: Board, options: BackendOptions) -> None:
-        """Raises ModelError for the first node without a kernel."""
-        make_plan(graph, mcu_board(board), options.optimize)
+        """Raises ModelError for the first node without a kernel, UsageError for weight formats that name nothing."""
+        _plan(graph, mcu_board(board), options)
 
     def estimate(self, graph: Graph, board: Board, options: BackendOptions) -> Estimate:
         """Flash, RAM and cycles of the plan `emit` uses."""
         target = mcu_board(board)
-        found = mcu_estimate(target, _footprint(graph, target, options.optimize))
+        need = _footprint(graph, target, options)
+        found = mcu_estimate(target, need)
         if found.fits:
             return found
-        others = {aim: _footprint(graph, target, aim) for aim in Optimize if aim is not options.optimize}
-        savings = {f"give --optimize {aim.value}": after for aim, after in others.items()}
-        return mcu_estimate(target, _footprint(graph, target, options.optimize), savings)
+        others = {aim: replace(options, optimize=aim) for aim in Optimize if aim is not options.optimize}
+        savings = {f"give --optimize {aim.value}": _footprint(graph, target, o) for aim, o in others.items()}
+        return mcu_estimate(target, need, savings)
 
     def emit(self, graph: Graph, board: Board, options: BackendOptions) -> Artifact:
         """Sources, test program, build files, README."""
         target = mcu_board(board)
-        plan = make_plan(graph, target, options.optimize)
+        plan = _plan(graph, target, options)
         core = core_files(plan, target, PREFIX, single_header=options.single_header)
         around = project_files(
             plan,
@@ -126,8 +128,12 @@ class McuBackend:
         return {"flash": found.flash, "ram": found.ram, "arena": found.arena, "stack": found.stack}
 
 
-def _footprint(graph: Graph, board: McuBoard, aim: Optimize) -> McuFootprint:
-    return footprint(make_plan(graph, board, aim), board, OPTIMIZATION_FLAGS[aim])
+def _plan(graph: Graph, board: McuBoard, options: BackendOptions) -> Plan:
+    return make_plan(graph, board, options.optimize, forced_formats(graph, options.weights))
+
+
+def _footprint(graph: Graph, board: McuBoard, options: BackendOptions) -> McuFootprint:
+    return footprint(_plan(graph, board, options), board, OPTIMIZATION_FLAGS[options.optimize])
 
 
 BACKEND = McuBackend()

@@ -272,6 +272,7 @@ class Kernel:
         name: of the variant, such as 'conv2d/patch'; shown in reports and comments.
         op: op it computes.
         needs: instruction-set features without which it cannot run (`boardfit.target.FEATURES`).
+        format: how it stores weights, a name of `weight_formats.FORMATS`.
         refuse: why it cannot do a node, as a fragment, or None if it can.
         lower: the node in C; called only where `refuse` gave None.
     """
@@ -281,6 +282,7 @@ class Kernel:
     refuse: Callable[[Site], str | None]
     lower: Callable[[Site], Lowered]
     needs: frozenset[str] = frozenset()
+    format: str = "int8"
 
     def reason_against(self, site: Site) -> str | None:
         """Why this variant is out for a site, or None."""

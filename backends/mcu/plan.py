@@ -19,6 +19,8 @@ from .code_size import core_key, function_size
 from .kernel import Function, Kernel, Lowered, Site
 from .kernels import variants_of
 from .storage import storage_of
+from .weight_formats import Forced, forced_format
+from .within import Limits, fastest_within
 
 OPTIMIZATION_FLAGS = {Optimize.SPEED: "-O2", Optimize.SIZE: "-Os", Optimize.RAM: "-O2"}
 """Compiler flag of each aim."""
@@ -108,8 +110,8 @@ def portable_factor(features: frozenset[str]) -> float:
     return 1.65
 
 
-def candidates(site: Site) -> list[tuple[Kernel, Lowered]]:
-    """Every variant that can do a site, lowered.
+def candidates(site: Site, forced: str | None = None) -> list[tuple[Kernel, Lowered]]:
+    """Every variant that can do a site, lowered; `forced`: only those that store the weights in this format.
 
     Raises:
         ModelError: there is none.
@@ -117,6 +119,8 @@ def candidates(site: Site) -> list[tuple[Kernel, Lowered]]:
     reasons: list[str] = []
     found: list[tuple[Kernel, Lowered]] = []
     for kernel in variants_of(site.node.op):
+        if forced is not None and kernel.format != forced:
+            continue
         reason = kernel.reason_against(site)
         if reason is None:
             lowered = kernel.lower(site)
@@ -127,30 +131,38 @@ def candidates(site: Site) -> list[tuple[Kernel, Lowered]]:
             reasons.append(reason)
     if not found:
         detail = f": {'; '.join(reasons)}" if reasons else ""
+        if forced is not None:
+            raise site.error(f"its weights cannot be stored as {forced}{detail}", hint="force another format, or none")
         raise site.error(f"no microcontroller code for {site.node.op} here{detail}")
     return found
 
 
 @functools.lru_cache(maxsize=4)  # validate, estimate and emit ask for the same plan
-def make_plan(graph: Graph, board: McuBoard, optimize: Optimize = Optimize.SPEED) -> Plan:
+def make_plan(graph: Graph, board: McuBoard, optimize: Optimize = Optimize.SPEED, forced: Forced = ()) -> Plan:
     """Choose kernels and place tensors; where RAM is what counts or is short, also compute wide stages in strips.
 
+    A plan that exceeds the board gives way to the fastest one that fits, if there is one.
+
     Raises:
-        ModelError: a node has no kernel.
+        ModelError: a node has no kernel, or none that stores its weights as `forced` says.
     """
-    plan = plan_as_is(graph, board, optimize, reorder=True)
+    from .fitting import fit  # which needs plans to be defined
+
+    plan = plan_as_is(graph, board, optimize, forced, reorder=True)
+    if optimize is not Optimize.RAM:
+        plan = fit(plan, board, optimize, forced)
     if optimize is Optimize.RAM or plan.arena.bytes > board.budget.ram:
-        return split_widest(plan, board, optimize)
+        plan = fit(split_widest(plan, board, optimize, forced), board, optimize, forced)
     return plan
 
 
-def split_widest(plan: Plan, board: McuBoard, optimize: Optimize) -> Plan:
+def split_widest(plan: Plan, board: McuBoard, optimize: Optimize, forced: Forced = ()) -> Plan:
     """Split the stage that reaches the peak into strips, as long as the arena shrinks by a fiftieth or more.
 
     Trials take the fastest kernels and the lower bound of the arena; the graphs that won are planned in full, and the
     smallest plan is taken.
     """
-    lowered = _Lowerings(board)
+    lowered = _Lowerings(board, forced)
     graph, bytes_now = plan.graph, lowered.peak(plan.graph)[0]
     for _ in range(SPLITS):
         _, wide = lowered.peak(graph)
@@ -168,17 +180,18 @@ def split_widest(plan: Plan, board: McuBoard, optimize: Optimize) -> Plan:
         if best is None or best[0] > bytes_now * (1 - LEAST_GAIN):
             break
         bytes_now, graph = best
-    found = [plan, plan_as_is(plan.graph, board, Optimize.SPEED, reorder=True)]
+    found = [plan, plan_as_is(plan.graph, board, Optimize.SPEED, forced, reorder=True)]
     if graph is not plan.graph:
-        found.append(plan_as_is(graph, board, Optimize.SPEED, reorder=False))
+        found.append(plan_as_is(graph, board, Optimize.SPEED, forced, reorder=False))
     return min(found, key=lambda trial: trial.arena.bytes)
 
 
 class _Lowerings:
     """Kernels of many similar graphs: nodes that are alike are lowered once."""
 
-    def __init__(self, board: McuBoard) -> None:
+    def __init__(self, board: McuBoard, forced: Forced) -> None:
         self.board = board
+        self.forced = forced
         self.known: dict[tuple[object, ...], tuple[Kernel, Lowered]] = {}
 
     def layer(self, graph: Graph, node: Node) -> Layer:
@@ -190,7 +203,7 @@ class _Lowerings:
             *(id(graph.constants[name]) for name in node.inputs if name in graph.constants),
         )
         if node.op == "Concat" or key not in self.known:  # a join's kernel depends on who makes its inputs
-            options = candidates(Site(node, graph, self.board.features))
+            options = candidates(Site(node, graph, self.board.features), forced_format(node, self.forced))
             self.known[key] = min(options, key=lambda found: found[1].instructions)
         return Layer(node, *self.known[key])
 
@@ -202,17 +215,33 @@ class _Lowerings:
         return size, layers[min(max(step - 1, 0), len(layers) - 1)].node.name
 
 
-def plan_as_is(graph: Graph, board: McuBoard, optimize: Optimize, *, reorder: bool) -> Plan:
+def plan_as_is(
+    graph: Graph,
+    board: McuBoard,
+    optimize: Optimize,
+    forced: Forced = (),
+    *,
+    reorder: bool,
+    limits: Limits | None = None,
+) -> Plan:
     """Kernels and places for a graph that is not changed; `reorder` searches for the order with the smallest peak.
+
+    With `limits`, the fastest kernels within them in place of the balance that `optimize` asks for.
 
     Raises:
         ModelError: a node has no kernel.
+        DoesNotFitError: nothing keeps the limits.
     """
-    options = [candidates(Site(node, graph, board.features)) for node in graph.nodes]
+    options = [candidates(Site(node, graph, board.features), forced_format(node, forced)) for node in graph.nodes]
     core, flag = core_key(board.core, board.features), OPTIMIZATION_FLAGS[optimize]
 
+    sizes: dict[int, dict[str, int]] = {}
+
     def code_bytes(lowered: Lowered) -> dict[str, int]:
-        return {function.name: function_size(function, core, flag)[0] for function in lowered.functions}
+        if id(lowered) not in sizes:
+            functions = lowered.functions
+            sizes[id(lowered)] = {function.name: function_size(function, core, flag)[0] for function in functions}
+        return sizes[id(lowered)]
 
     def layers_of(chosen: Sequence[Candidate]) -> list[Layer]:
         return [Layer(node, *found) for node, found in zip(graph.nodes, chosen, strict=True)]
@@ -222,12 +251,22 @@ def plan_as_is(graph: Graph, board: McuBoard, optimize: Optimize, *, reorder: bo
         buffers, shared, _ = _buffers(graph, layers)
         return lower_bound(buffers, _overlaps(graph, layers, shared, buffers)[0])[0]
 
-    layers = layers_of(choose(options, optimize, code_bytes, ram_bytes))
+    if limits is None:
+        layers = layers_of(choose(options, optimize, code_bytes, ram_bytes))
+    else:
+        fitting = fastest_within(options, limits, code_bytes, ram_bytes)
+        if fitting is None:
+            raise DoesNotFitError
+        layers = layers_of(fitting)
     if reorder:
         layers = _smallest_order(graph, layers)
     graph = replace(graph, nodes=tuple(layer.node for layer in layers))
     arena, places, scratch = place(graph, layers)
     return Plan(graph, board.features, tuple(layers), arena, places, scratch)
+
+
+class DoesNotFitError(Exception):
+    """No assignment of kernels keeps the limits."""
 
 
 def _smallest_order(graph: Graph, layers: Sequence[Layer]) -> list[Layer]:

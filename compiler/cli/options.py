@@ -123,6 +123,16 @@ class DesignGroup:
     optimize: Annotated[
         Optimize, typer.Option("--optimize", help="Microcontroller: what the firmware is to be best at.")
     ] = Optimize.SPEED
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights",
+            metavar="LAYER=FORMAT",
+            help="Microcontroller: store a layer's weights as int8, int4, int2, ternary, binary, codebook, csr, block, "
+            "bitmask, huffman or arithmetic; repeatable.",
+            show_default="the best for the board",
+        ),
+    ] = None
     goal: Annotated[Goal, typer.Option("--goal", help="FPGA: what the planner makes as small as the board allows.")] = (
         Goal.LATENCY
     )
@@ -137,6 +147,7 @@ class DesignGroup:
             softmax=self.softmax,
             clock_ns=self.clock_ns,
             optimize=self.optimize,
+            weights=weight_formats(self.weights),
             goal=self.goal,
             **more,
         )
@@ -177,3 +188,16 @@ def input_shapes(given: list[str] | None) -> dict[str, tuple[int, ...]]:
             raise UsageError(f"--input-shape gives '{name}' twice")
         shapes[name] = shape
     return shapes
+
+
+def weight_formats(given: list[str] | None) -> dict[str, str]:
+    """`--weights LAYER=FORMAT` options as a mapping; the name may itself contain '='."""
+    formats: dict[str, str] = {}
+    for text in given or ():
+        layer, equals, weights = text.rpartition("=")
+        if not equals or not layer or not weights:
+            raise UsageError(f"--weights '{text}' is not LAYER=FORMAT", hint="write --weights fc1=csr")
+        if layer in formats:
+            raise UsageError(f"--weights gives '{layer}' twice")
+        formats[layer] = weights
+    return formats
