@@ -26,8 +26,8 @@ from . import csim
 from .accelerator import accelerator_files, accelerator_of, image, lane_bits
 from .host import host_softmax_files
 from .layer import HlsLayer, plain_shape
-from .layers import LayerList, make_layers
-from .planning import asked_plan, plan_graph
+from .layers import LayerList
+from .planning import asked_plan, describe, plan_graph
 from .project import STRATEGY_NAMES, VERSION, Port, Project, Settings, write_project
 from .refuse import refuse, refuse_op, too_many_registers
 from .render import render
@@ -108,10 +108,12 @@ class Hls4mlBackend:
         """See `boardfit.backend.Backend.emit`; hls4ml writes through a temporary folder."""
         fpga = as_fpga(board)
         plan = self.plan(graph, fpga, options)
-        network = make_layers(graph, plan)
+        described = describe(graph, fpga, options, plan)
+        network = described.network
         name = c_identifier(graph.name)
         clock = options.clock_ns or fpga.clock_ns
-        project = write_project(network, Settings(name, options.tool, plan.io_type, fpga.part, clock))
+        settings = Settings(name, options.tool, plan.io_type, fpga.part, clock)
+        project = write_project(network, settings, described.fifos)
         stream = plan.io_type is IoType.STREAM
         files = dict(project.files)
         files[f"{name}_test.cpp"] = testbench(project, stream=stream).encode()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from boardfit.board import FpgaBoard
-from boardfit.estimate.fpga import DesignDescription, FpgaEstimate, LayerDescription, Precision, WeightStatistics
+from boardfit.estimate.fpga import DesignDescription, Fifo, FpgaEstimate, LayerDescription, Precision, WeightStatistics
 from boardfit.estimate.fpga import LayerEstimate as FpgaLayer
+from boardfit.estimate.fpga.layer_cost import Pricing
 from boardfit.estimate.report import Estimate, LayerEstimate
 from boardfit.ir import FixedPoint, Graph
 from boardfit.ir.types import Overflow, Rounding
@@ -20,6 +22,7 @@ from boardfit.resources import Resources
 from .layer import HlsLayer
 from .layers import LayerList
 from .shapes import layer_shapes
+from .streams import FifoKey, Streams, choose_fifos, make_streams
 
 KINDS = {
     "InputLayer": "none",
@@ -52,10 +55,14 @@ REPORTED = ("lut", "ff", "dsp", "bram18", "uram")
 """Resources that the vendor's reports list."""
 
 
-def describe_design(
+def describe_streams(
     graph: Graph, network: LayerList, plan: FpgaPlan, board: FpgaBoard, clock_ns: float, tool: HlsTool
-) -> DesignDescription:
-    """The whole project, with the layers hls4ml inserts by itself (padding and copies of streams)."""
+) -> tuple[DesignDescription, Mapping[FifoKey, Fifo], Streams | None]:
+    """The whole project, with the layers hls4ml inserts by itself (padding and copies of streams).
+
+    Returns:
+        The design, the FIFOs of a streamed project, and the processes that their depths follow from.
+    """
     shapes = layer_shapes(graph, network)
     made = {layer.name: layer for layer in network.layers}
     layers: list[LayerDescription] = []
@@ -64,7 +71,17 @@ def describe_design(
         readers = sum(other.inputs.count(layer.name) for other in network.layers)
         if plan.io_type is IoType.STREAM and readers + (layer.name in network.outputs) > 1:
             layers.append(_plain(f"clone_{layer.name}", "clone", layer, shapes[layer.name], plan.io_type))
-    return DesignDescription(graph.name, tuple(layers), board.part, clock_ns, plan.io_type.value, tool.value)
+    design = DesignDescription(graph.name, tuple(layers), board.part, clock_ns, plan.io_type.value, tool.value)
+    if plan.io_type is not IoType.STREAM:
+        return design, {}, None
+    pricing = Pricing.of(design)
+    streams = make_streams(network, shapes, layers, [pricing.layer(layer).timing for layer in layers])
+    fifos = choose_fifos(streams, layers, board, packed=tool is HlsTool.VITIS)
+    behind: dict[str, list[Fifo]] = {layer.name: [] for layer in layers}
+    for key, fifo in fifos.items():
+        behind[key[0]].append(fifo)
+    with_fifos = tuple(replace(layer, fifos=tuple(behind[layer.name])) for layer in layers)
+    return replace(design, layers=with_fifos), fifos, streams
 
 
 def _describe(

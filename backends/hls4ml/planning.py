@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from boardfit.board import FpgaBoard
 from boardfit.estimate.budget import overload
-from boardfit.estimate.fpga import DesignDescription, LayerDescription, estimate
+from boardfit.estimate.fpga import DesignDescription, Fifo, LayerDescription, estimate
 from boardfit.estimate.fpga.layer_cost import Pricing
 from boardfit.estimate.report import Estimate
 from boardfit.ir import Graph
@@ -15,8 +15,9 @@ from boardfit.options import BackendOptions, Goal, IoType, Strategy
 from boardfit.plan.fpga import Candidates, FpgaPlan, find_candidates
 from boardfit.plan.fpga_choice import LIMITED, MARGINS, Choice, Problem, choose, limits_of, price
 
-from .describe import as_estimate, describe_design
+from .describe import as_estimate, describe_streams
 from .layers import LayerList, make_layers
+from .streams import FifoKey, Streams
 
 CORRECTIONS = 4
 """Times the limits are tightened because the whole design costs more than the sum of its parts."""
@@ -36,21 +37,27 @@ class Described:
 
     Attributes:
         matrices: node name -> description, for nodes that multiply by constant weights.
+        fifos: those of a streamed project.
+        streams: the processes their depths follow from; None without FIFOs.
     """
 
     design: DesignDescription
     network: LayerList
     matrices: Mapping[str, LayerDescription]
+    fifos: Mapping[FifoKey, Fifo] = field(default_factory=dict)
+    streams: Streams | None = None
 
 
 def describe(graph: Graph, board: FpgaBoard, options: BackendOptions, plan: FpgaPlan) -> Described:
     """Describe `graph` under `plan`."""
     network = make_layers(graph, plan)
-    design = describe_design(graph, network, plan, board, options.clock_ns or board.clock_ns, options.tool)
+    design, fifos, streams = describe_streams(
+        graph, network, plan, board, options.clock_ns or board.clock_ns, options.tool
+    )
     layers = {layer.name: layer for layer in design.layers}
     nodes = {node.name: node for node in graph.nodes}
     matrices = {name: layers[_multiplying(network, nodes[name].outputs[0])] for name in plan.layers}
-    return Described(design, network, matrices)
+    return Described(design, network, matrices, fifos, streams)
 
 
 def _multiplying(network: LayerList, tensor: str) -> str:

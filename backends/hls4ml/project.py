@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from boardfit.errors import InternalError, ToolError
+from boardfit.estimate.fpga import Fifo
 from boardfit.ir import FixedPoint
 from boardfit.options import HlsTool, IoType, Strategy
 
 from .extension import extension
+from .fifo_pragmas import bind_storage, set_depths
 from .layer import HlsLayer
 from .layers import LayerList
+from .streams import FifoKey
 
 VERSION = "1.3.0"
 """The hls4ml whose arithmetic the interpreter was compared with."""
@@ -79,8 +82,11 @@ class Settings:
     clock_ns: float
 
 
-def write_project(network: LayerList, settings: Settings) -> Project:
+def write_project(network: LayerList, settings: Settings, fifos: Mapping[FifoKey, Fifo] | None = None) -> Project:
     """Let hls4ml write a project.
+
+    Args:
+        fifos: depth of every FIFO of a streamed project; without, those of hls4ml.
 
     Raises:
         ToolError: hls4ml is not installed.
@@ -100,6 +106,7 @@ def write_project(network: LayerList, settings: Settings) -> Project:
             outputs=list(network.outputs),
         )
         _check_unchanged(model, network)
+        bound = set_depths(model, fifos) if fifos else ()
         model.write()
         files = {
             path.relative_to(target).as_posix(): path.read_bytes()
@@ -111,6 +118,8 @@ def write_project(network: LayerList, settings: Settings) -> Project:
         outputs = [_port(v, elements[n]) for v, n in zip(model.get_output_variables(), network.outputs, strict=True)]
         numbers = {name: int(node.index) for name, node in model.graph.items()}
     kept = {path: content for path, content in files.items() if not _is_left_out(path)}
+    source = f"firmware/{settings.name}.cpp"
+    kept[source] = bind_storage(kept[source].decode(), bound, settings.tool).encode()
     return Project(settings.name, kept, tuple(inputs), tuple(outputs), numbers)
 
 

@@ -1,6 +1,6 @@
 """Resources, latency and interval of an hls4ml design before any vendor tool is started (model: docs/estimates.md)."""
 
-from .description import DesignDescription, LayerDescription, WeightStatistics
+from .description import DesignDescription, Fifo, LayerDescription, WeightStatistics
 from .estimate_types import Figure, FpgaEstimate, LayerEstimate, Stage
 from .model import estimate
 from .precision import Precision, parse_precision
@@ -9,6 +9,7 @@ from .table import TableResult, TableRow, predict_rows, predict_table, write_tab
 
 __all__ = [
     "DesignDescription",
+    "Fifo",
     "Figure",
     "FpgaEstimate",
     "LayerDescription",

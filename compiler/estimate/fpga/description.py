@@ -48,12 +48,24 @@ class WeightStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class Fifo:
+    """A FIFO behind a streamed layer: words it holds, and whether it is bound to shift registers made of LUTs.
+
+    Otherwise the tool chooses, as `docs/estimates.md` tells.
+    """
+
+    depth: int
+    shift_register: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LayerDescription:
     """One hls4ml layer. Shapes are channels-last; unknown figures carry the stated default.
 
     `products` is the number of multiplications per output position (n_in * n_out of the matrix product that is
     evaluated at each position); `positions_in` / `positions_out` count image positions (1 for vectors). `inner`: part
-    of a larger function (a recurrent cell), nothing is buffered behind it.
+    of a larger function (a recurrent cell), nothing is buffered behind it. `fifos`: those the layer writes to; None
+    where they are not known: then it is one that holds all words of an inference, which is hls4ml's default.
     """
 
     name: str
@@ -86,6 +98,7 @@ class LayerDescription:
     n_zeros: int | None = None
     partitions: int | None = None
     inner: bool = False
+    fifos: tuple[Fifo, ...] | None = None
     assumed: tuple[str, ...] = ()
 
     @property

@@ -8,11 +8,11 @@ so more products, more bits or less reuse never cost less.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .coefficients import Coefficients
-from .description import MATRIX_KINDS, TABLE_KINDS, DesignDescription, LayerDescription
+from .description import MATRIX_KINDS, TABLE_KINDS, DesignDescription, Fifo, LayerDescription
 from .memory import bram18_blocks, fifo_blocks, weight_blocks, weight_blocks_synthesised
 from .multipliers import Multipliers
 from .timing import Timing
@@ -187,7 +187,7 @@ def connection_ingredients(design: DesignDescription, coefficients: Coefficients
     Streams: one FIFO per element in Vivado HLS, one per word in Vitis HLS. Parallel arrays under DATAFLOW: a
     two-deep channel per element. Parallel arrays in one pipeline: registers.
     """
-    layers = [layer for layer in design.layers if layer.kind != "none"]
+    layers = [layer for layer in design.layers if layer.kind != "none" or layer.fifos]
     if len(layers) < 2:
         return Ingredients({}, {}, {}, {}, 0.0)
     stream = design.io_type == "io_stream"
@@ -196,24 +196,43 @@ def connection_ingredients(design: DesignDescription, coefficients: Coefficients
         first = layers[0].n_in * layers[0].input_precision.width
         return Ingredients({}, {"layer_registers": bits + first}, {}, {}, 0.0)
     packed = stream and "vivado" not in design.tool.lower()
-    count = shallow_bits = deep_bits = blocks = kept = 0.0
-    for layer in layers[:-1]:
-        if layer.inner:
-            continue
+    count = shallow_bits = deep_bits = shifted = blocks = kept = 0.0
+    for layer, fifo in _fifos(layers, stream):
         lanes = max(1, layer.output_pack if stream else layer.n_out)
-        depth = _words_out(layer) if stream else 2
         words = 1 if packed else lanes
         width = layer.result_precision.width * lanes // words
-        blocks += words * fifo_blocks(depth, width, coefficients.scalar("fifo_register_depth"))
-        if depth * width > coefficients.scalar("fifo_bits_synthesis"):
-            kept += words * bram18_blocks(depth, width)
         count += words
-        if depth <= 2:
+        if fifo.depth <= 2:
             shallow_bits += words * width
         else:
             deep_bits += words * width
-    fifos = {"fifo_count": count, "fifo_register_bits": shallow_bits, "fifo_bits": deep_bits}
-    return Ingredients(fifos, fifos, {"fifos": blocks}, {"fifos": kept}, 0.0)
+        if fifo.shift_register:
+            shifted += words * width * math.ceil(fifo.depth / SHIFT_REGISTER)
+            continue
+        blocks += words * fifo_blocks(fifo.depth, width, coefficients.scalar("fifo_register_depth"))
+        if in_block_ram(fifo.depth, width, coefficients):
+            kept += words * bram18_blocks(fifo.depth, width)
+    lut = {"fifo_count": count, "fifo_register_bits": shallow_bits, "fifo_bits": deep_bits, "line_buffer": shifted}
+    ff = {"fifo_count": count, "fifo_register_bits": shallow_bits, "fifo_bits": deep_bits}
+    return Ingredients(lut, ff, {"fifos": blocks}, {"fifos": kept}, 0.0)
+
+
+SHIFT_REGISTER = 32
+"""Bits that one LUT of the families in question holds as a shift register (SRLC32E)."""
+
+
+def in_block_ram(depth: int, width: int, coefficients: Coefficients) -> bool:
+    """Whether synthesis puts a FIFO that is not bound to anything into block RAM."""
+    return depth > 2 and depth * width > coefficients.scalar("fifo_bits_synthesis")
+
+
+def _fifos(layers: Sequence[LayerDescription], stream: bool) -> Iterator[tuple[LayerDescription, Fifo]]:
+    """The FIFOs of a design, or the two-deep channels of parallel arrays; the last layer writes to a port."""
+    for index, layer in enumerate(layers):
+        if layer.fifos is not None:
+            yield from ((layer, fifo) for fifo in layer.fifos)
+        elif index < len(layers) - 1 and not layer.inner:
+            yield layer, Fifo(_words_out(layer) if stream else 2)
 
 
 def _words_out(layer: LayerDescription) -> int:
