@@ -10,10 +10,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from boardfit.export import export_model
 from boardfit.frontend import import_model
 from boardfit.interp import run
 from boardfit.ir.graph import Graph
 from boardfit.ir.types import Affine
+from boardfit.pipeline import canonical_passes, run_passes
 
 SAMPLES = 8
 NEWEST = 23
@@ -177,7 +179,31 @@ def compare(
         assert theirs.size == 1 or np.ptp(theirs) > 0, "the reference is constant: the test shows nothing"
         error = relative_error(ours, theirs)
         assert error <= tolerance, f"output {index}: relative error {error:.2e}"
+    check_export(graph, feeds, actual, tolerance)
     return graph
+
+
+def check_export(
+    graph: Graph, feeds: Sequence[Mapping[str, Array]], expected: Sequence[Array], tolerance: float
+) -> None:
+    """Write the graph as ONNX, raw and in canonical form, and let onnxruntime run that file.
+
+    Its outputs must be those of the interpreter, integers up to one on 1 % of the values as in `compare`.
+    """
+    for form in (graph, run_passes(graph, canonical_passes(fuse=True)).graph):
+        exported = export_model(form)
+        kinds = {i.name: helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in exported.graph.input}
+        given = [{name: feed[name].astype(kind) for name, kind in kinds.items()} for feed in feeds]
+        results = run_onnxruntime(exported, given)
+        for index, ours in enumerate(expected):
+            theirs = np.stack([outputs[index] for outputs in results])
+            assert ours.shape == theirs.shape
+            if ours.dtype.kind in "iu":
+                assert np.abs(ours - theirs.astype(np.int64)).max() <= 1
+                assert (ours == theirs).mean() > 0.99
+            else:
+                error = relative_error(ours, theirs)
+                assert error <= tolerance, f"exported, output {index}: relative error {error:.2e}"
 
 
 @dataclass(frozen=True)
