@@ -1,0 +1,171 @@
+"""What training minimises: labels, the teacher's answers, its hidden tensors; any weighted sum of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import UsageError
+from ..ir.graph import Graph
+from .runtime import tensorflow
+
+Tensor = Any
+
+
+def logits_tensors(graph: Graph) -> tuple[str, ...]:
+    """The tensors behind the outputs that hold logits: what goes into a closing softmax, or the outputs themselves."""
+    producers = graph.producers()
+    found = []
+    for name in graph.outputs:
+        node = producers.get(name)
+        while node is not None and node.op in ("Dequantize", "Quantize"):
+            name = node.inputs[0]
+            node = producers.get(name)
+        found.append(node.inputs[0] if node is not None and node.op == "Softmax" else name)
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """All tensors of student and teacher on a batch, and its labels.
+
+    `student_logits` and `teacher_logits` name the tensors that hold logits; `projections` are trained with the
+    student, one for each pair of hinted tensors whose channels differ in number.
+    """
+
+    student: Mapping[str, Tensor]
+    teacher: Mapping[str, Tensor]
+    labels: Tensor | None
+    student_logits: tuple[str, ...]
+    teacher_logits: tuple[str, ...]
+    student_outputs: tuple[str, ...]
+    teacher_outputs: tuple[str, ...]
+    projections: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Cross entropy of softmax(logits) and class labels; the first output."""
+
+    weight: float = 1.0
+
+    needs_labels = True
+    needs_teacher = False
+
+    def value(self, answers: Answers) -> Tensor:
+        """Mean over the batch."""
+        tf = tensorflow()
+        logits = _rows(answers.student[answers.student_logits[0]])
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.reshape(answers.labels, [-1]), logits)
+        return tf.reduce_mean(losses)
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """Cross entropy with the teacher's softened answers (Hinton, Vinyals, Dean 2015).
+
+    T**2 times the cross entropy of softmax(teacher / T) and softmax(student / T), summed over the outputs: the factor
+    keeps the size of the gradients when T changes.
+    """
+
+    weight: float = 1.0
+    temperature: float = 2.0
+
+    needs_labels = False
+    needs_teacher = True
+
+    def value(self, answers: Answers) -> Tensor:
+        """Mean over the batch."""
+        tf = tensorflow()
+        total = 0.0
+        for own, other in zip(answers.student_logits, answers.teacher_logits, strict=True):
+            student = _rows(answers.student[own]) / self.temperature
+            teacher = tf.nn.softmax(_rows(answers.teacher[other]) / self.temperature)
+            total += tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(teacher, student))
+        return self.temperature**2 * total
+
+
+@dataclass(frozen=True, slots=True)
+class OutputError:
+    """Mean squared error of the outputs against the teacher's: for networks that end in no softmax."""
+
+    weight: float = 1.0
+
+    needs_labels = False
+    needs_teacher = True
+
+    def value(self, answers: Answers) -> Tensor:
+        """Mean over batch and elements, summed over the outputs."""
+        tf = tensorflow()
+        pairs = zip(answers.student_outputs, answers.teacher_outputs, strict=True)
+        return sum(tf.reduce_mean(tf.square(answers.student[a] - answers.teacher[b])) for a, b in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """Mean squared error of hidden tensors against the teacher's (FitNets: Romero et al. 2015).
+
+    Where the student's tensor has fewer channels (last axis) than the teacher's, a linear map that is trained along
+    and then dropped brings it to the same number.
+
+    Attributes:
+        tensors: student's tensor name -> teacher's tensor name.
+    """
+
+    tensors: Mapping[str, str]
+    weight: float = 1.0
+
+    needs_labels = False
+    needs_teacher = True
+
+    def value(self, answers: Answers) -> Tensor:
+        """Mean over batch and elements, summed over the tensors."""
+        tf = tensorflow()
+        total = 0.0
+        for own, other in self.tensors.items():
+            student = answers.student[own]
+            if own in answers.projections:
+                student = tf.linalg.matmul(student, answers.projections[own])
+            total += tf.reduce_mean(tf.square(student - answers.teacher[other]))
+        return total
+
+
+Loss = Labels | Distillation | OutputError | Hints
+
+
+def check_losses(losses: tuple[Loss, ...], student: Graph, teacher: Graph | None, *, labelled: bool) -> None:
+    """Refuse losses that cannot be computed.
+
+    Raises:
+        UsageError: none given, no labels, no teacher, no such tensor, or shapes that do not match.
+    """
+    if not losses:
+        raise UsageError("no loss to train with", hint="give labels, a teacher, or both")
+    for loss in losses:
+        kind = type(loss).__name__
+        if loss.needs_labels and not labelled:
+            raise UsageError(f"loss {kind} needs labels, and the data has none", hint="distil from the original model")
+        if loss.needs_teacher and teacher is None:
+            raise UsageError(f"loss {kind} needs a teacher", hint="give the original model")
+        if isinstance(loss, Hints):
+            for own, other in loss.tensors.items():
+                _check_hint(own, student, "the student")
+                _check_hint(other, teacher, "the teacher")
+                if teacher is not None and student.types[own].shape[:-1] != teacher.types[other].shape[:-1]:
+                    raise UsageError(f"hinted tensors '{own}' and '{other}' differ in more than their channels")
+    if teacher is not None and any(loss.needs_teacher for loss in losses):
+        ours = [student.types[name].shape for name in student.outputs]
+        theirs = [teacher.types[name].shape for name in teacher.outputs]
+        if ours != theirs:
+            raise UsageError(f"the teacher's outputs have shapes {theirs}, the network's {ours}")
+
+
+def _check_hint(name: str, graph: Graph | None, whose: str) -> None:
+    if graph is not None and (name not in graph.types or name in graph.constants):
+        raise UsageError(f"{whose} has no tensor '{name}' to hint at")
+
+
+def _rows(values: Tensor) -> Tensor:
+    """(B, ..., classes) -> (rows, classes)."""
+    return tensorflow().reshape(values, [-1, values.shape[-1]])
