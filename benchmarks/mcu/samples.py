@@ -11,7 +11,7 @@ from boardfit.ops import OPS
 from boardfit.ops.activation import RELU
 from boardfit.ops.add import AddAttrs
 from boardfit.ops.arg_max import ArgMaxAttrs
-from boardfit.ops.average_pool2d import AveragePool2DAttrs
+from boardfit.ops.average_pool2d import AveragePool2DAttrs, MeanArithmetic
 from boardfit.ops.clamp import ClampAttrs
 from boardfit.ops.concat import ConcatAttrs
 from boardfit.ops.conv2d import Conv2DAttrs
@@ -140,6 +140,8 @@ def _elementwise(x: Affine, y: Affine) -> Iterator[Graph]:
 def _windows_and_axes(x: Affine, y: Affine) -> Iterator[Graph]:
     yield _graph("AveragePool2D", AveragePool2DAttrs((2, 2), (2, 2)), [IMAGE], [x], y)
     yield _graph("AveragePool2D", AveragePool2DAttrs((8, 8), (1, 1)), [IMAGE], [x], y)
+    stated = AveragePool2DAttrs((8, 8), (8, 8), arithmetic=MeanArithmetic.BINARY32)
+    yield _graph("AveragePool2D", stated, [IMAGE], [x], y)
     yield _graph("ReduceMean", ReduceMeanAttrs((1,)), [IMAGE], [x], y)
     yield _graph("Softmax", SoftmaxAttrs(1), [(1, 10)], [x], y)
 

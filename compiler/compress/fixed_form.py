@@ -3,6 +3,7 @@
 * A fused clamp other than ReLU becomes a Clamp node of its own; ReLU stays fused, because an unsigned
   saturating result type does it for free.
 * LeakyRelu becomes PRelu with a constant slope; a spatial ReduceMean becomes AveragePool2D.
+* Averages mean the exact sum, whatever arithmetic the file states.
 * Quantizers of the model stay where they are; each must have a fixed-point type (a power-of-two scale, no zero point).
 
 The rewrite keeps the float meaning.
@@ -19,7 +20,7 @@ from ..ir.graph import Attrs, Graph, Node
 from ..ir.rewrite import GraphEditor
 from ..ir.types import Affine, FixedPoint
 from ..ops.activation import NONE, RELU, Activation
-from ..ops.average_pool2d import AveragePool2DAttrs
+from ..ops.average_pool2d import AveragePool2DAttrs, MeanArithmetic
 from ..ops.clamp import ClampAttrs
 from ..ops.conv2d import Conv2DAttrs
 from ..ops.conv_transpose2d import ConvTranspose2DAttrs
@@ -51,6 +52,7 @@ class FixedForm:
             _split_activation(editor, node, signed)
             _leaky_relu(editor, node)
             _spatial_mean(editor, node)
+            _exact_mean(editor, node)
         return editor.finish()
 
 
@@ -145,6 +147,12 @@ def _leaky_relu(editor: GraphEditor, node: Node) -> None:
     if isinstance(node.attrs, LeakyReluAttrs):
         slope = editor.add_constant(node.name + "_slope", np.array([node.attrs.alpha], np.float32))
         editor.update(node, op="PRelu", inputs=(node.inputs[0], slope), attrs=PReluAttrs())
+
+
+def _exact_mean(editor: GraphEditor, node: Node) -> None:
+    """Fixed-point averages are exact sums; binary32 is a meaning between the affine types of a file only."""
+    if isinstance(node.attrs, AveragePool2DAttrs) and node.attrs.arithmetic is not MeanArithmetic.INTEGER:
+        editor.update(node, attrs=replace(node.attrs, arithmetic=MeanArithmetic.INTEGER))
 
 
 def _spatial_mean(editor: GraphEditor, node: Node) -> None:

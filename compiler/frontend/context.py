@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from ..ir.graph import Attrs, Source
 from ..ir.rewrite import GraphEditor
 from ..ir.types import FLOAT32, Affine, ElementType, TensorType
 from ..numerics import dequantize
+from .averages import QuantizedAverage
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -100,6 +101,7 @@ class ImportContext:
         self.tensors: dict[str, str] = {}
         self.parameters: dict[str, Parameter] = {}
         self.old_batch: int | None = None
+        self.averages: Mapping[str, QuantizedAverage] = {}
         self._emitted: dict[str, str] = {}
 
     # -- errors ---------------------------------------------------------------------------------------------

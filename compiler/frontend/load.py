@@ -12,6 +12,7 @@ from ..errors import ModelError
 from ..ir.graph import Graph, Source
 from ..ir.types import FLOAT32, Affine, ElementType, TensorType
 from ..ops.reshape import ReshapeAttrs
+from .averages import quantized_averages
 from .context import ImportContext, OnnxNode, Parameter
 from .folding import fold_node
 from .onnx_file import default_opset, read_model
@@ -48,7 +49,9 @@ def import_model(
     from .shapes import resolve_inputs
 
     context = ImportContext(file, name)
-    graph = expand_qoperators(_inlined(model, file).graph, file)
+    stated = _inlined(model, file).graph
+    context.averages = quantized_averages(stated)  # before QOperator forms get this form too: they state integers
+    graph = expand_qoperators(stated, file)
     _refuse_subgraphs(graph, file)
     for tensor in graph.initializer:
         context.parameters[tensor.name] = Parameter(numpy_helper.to_array(tensor))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import InternalError
 from ..ir.types import Affine, FixedPoint, TensorType
-from ..numerics import Requantization, cast_fixed, choose_multipliers
+from ..numerics import Requantization, cast_fixed, choose_multipliers, dequantize_affine, quantize_affine
 from .pooling import PoolAttrs, infer_pool
 from .spec import Invocation, OpSpec
 from .windows import merge_samples, windows
@@ -17,11 +19,36 @@ if TYPE_CHECKING:
     from ..frontend.context import ImportContext, OnnxNode
 
 
+class MeanArithmetic(Enum):
+    """Which arithmetic an average means (docs/semantics.md, "Means").
+
+    INTEGER: the exact sum, rounded once. BINARY32: the values dequantized, added one after the other in raster order,
+    divided by their number and quantized, each step rounded to IEEE 754 binary32: what a file states that has the
+    float operator between DequantizeLinear and QuantizeLinear.
+    """
+
+    INTEGER = "integer"
+    BINARY32 = "binary32"
+
+
+BINARY32_SCALES = (2.0**-60, 2.0**60)
+"""Scales with which no value, sum or mean of a binary32 average is subnormal or infinite."""
+
+BINARY32_COUNT = 1 << 14
+"""Largest window of a binary32 average: sums of 17-bit differences times 24-bit scales then stay below 2^55 units."""
+
+
 @dataclass(frozen=True, slots=True)
 class AveragePool2DAttrs(PoolAttrs):
     """Window geometry; `count_pads` divides by the whole window even where it covers padding."""
 
     count_pads: bool = False
+    arithmetic: MeanArithmetic = MeanArithmetic.INTEGER
+
+
+def covers_image(attrs: AveragePool2DAttrs, shape: tuple[int, ...]) -> bool:
+    """Whether the only window is the whole image of `shape` (N, H, W, C)."""
+    return attrs.kernel == shape[1:3] and not any(attrs.all_pads) and attrs.dilations == (1, 1)
 
 
 def window_counts(attrs: AveragePool2DAttrs, shape: tuple[int, ...]) -> np.ndarray:
@@ -54,11 +81,33 @@ def average_requantization(
     return dict(zip(counts, multipliers, strict=True)), requantize
 
 
+def binary32_means(attrs: AveragePool2DAttrs, x: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Means of binary32 values, added in raster order of the window (pads add zero, which changes nothing).
+
+    Args:
+        x: (B, H, W, C) float32.
+        counts: (OH, OW) divisors.
+
+    Returns:
+        (B, OH, OW, C) float32.
+    """
+    view = windows(x, attrs.kernel, attrs.strides, attrs.all_pads, attrs.dilations)
+    total = np.zeros((*view.shape[:3], view.shape[5]), np.float32)
+    for row in range(attrs.kernel[0]):
+        for column in range(attrs.kernel[1]):
+            total += view[:, :, :, row, column]
+    mean: np.ndarray = total / counts.astype(np.float32)[:, :, None]
+    return mean
+
+
 def _float(call: Invocation) -> list[np.ndarray]:
     attrs = call.attrs(AveragePool2DAttrs)
     x = call.array(0)
-    counts = window_counts(attrs, call.type(0).shape).astype(np.float32)
-    mean = window_sums(call, x) / counts[:, :, None]
+    counts = window_counts(attrs, call.type(0).shape)
+    if attrs.arithmetic is MeanArithmetic.BINARY32:
+        mean = binary32_means(attrs, merge_samples(x), counts)
+    else:
+        mean = window_sums(call, x) / counts.astype(np.float32)[:, :, None]
     return [mean.reshape(x.shape[0], *call.output_types[0].shape)]
 
 
@@ -66,6 +115,10 @@ def _affine(call: Invocation) -> list[np.ndarray]:
     attrs = call.attrs(AveragePool2DAttrs)
     out = call.affine_out
     x = call.array(0)
+    if attrs.arithmetic is MeanArithmetic.BINARY32:
+        real = merge_samples(dequantize_affine(x, call.affine(0), sample_axis=True))
+        mean = binary32_means(attrs, real, window_counts(attrs, call.type(0).shape))
+        return [quantize_affine(mean.reshape(x.shape[0], *call.output_types[0].shape), out, sample_axis=True)]
     sums = window_sums(call, x - call.affine(0).zero_point[0])
     table, requantize = average_requantization(attrs, call.type(0), call.affine(0), out)
     counts = window_counts(attrs, call.type(0).shape)
@@ -86,6 +139,8 @@ def average_accumulator(x: FixedPoint, y: FixedPoint, count: int) -> FixedPoint:
 
 def _fixed(call: Invocation) -> list[np.ndarray]:
     attrs = call.attrs(AveragePool2DAttrs)
+    if attrs.arithmetic is not MeanArithmetic.INTEGER:
+        raise InternalError("a fixed-point average in binary32 (`compress.fixed_form` makes it exact)")
     x = call.array(0)
     counts = window_counts(attrs, call.type(0).shape)[:, :, None]
     accumulator = average_accumulator(call.fixed(0), call.fixed_out, attrs.kernel[0] * attrs.kernel[1])
@@ -96,6 +151,7 @@ def _fixed(call: Invocation) -> list[np.ndarray]:
 
 def import_average_pool(context: ImportContext, node: OnnxNode) -> None:
     """ONNX AveragePool, 1-D or 2-D."""
+    from ..frontend.averages import states_binary32
     from ..frontend.geometry import pool_geometry
 
     image, rank, geometry, overhang = pool_geometry(context, node)
@@ -107,6 +163,8 @@ def import_average_pool(context: ImportContext, node: OnnxNode) -> None:
         overhang,
         bool(node.integer("count_include_pad", 0)),
     )
+    if states_binary32(node.outputs[0], context.averages, whole=covers_image(attrs, context.type(image).shape)):
+        attrs = replace(attrs, arithmetic=MeanArithmetic.BINARY32)
     y = context.emit(node, "AveragePool2D", [image], attrs)
     context.bind(node.outputs[0], context.channels_first(node, y, rank))
 
@@ -125,7 +183,8 @@ AVERAGE_POOL2D = OpSpec(
     attrs=AveragePool2DAttrs,
     doc=(
         "y[n, i, j, c] = sum of the window / number of pixels in it (padding counted only if `count_pads`). "
-        "FixedPoint: the quotient is cut towards zero at `average_accumulator`'s step, then cast."
+        "FixedPoint: the quotient is cut towards zero at `average_accumulator`'s step, then cast. "
+        "Affine: the exact mean rounded once, or binary32 in raster order, as `arithmetic` says."
     ),
     infer=infer_pool,
     run_float=_float,

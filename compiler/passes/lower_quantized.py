@@ -15,7 +15,7 @@ from ..ir.graph import Graph, Node, Source
 from ..ir.types import Affine, TensorType
 from ..numerics import quantize_affine
 from ..ops.accumulator import input_range
-from ..ops.average_pool2d import AveragePool2DAttrs
+from ..ops.average_pool2d import BINARY32_COUNT, BINARY32_SCALES, AveragePool2DAttrs, MeanArithmetic
 from ..ops.lookup import LookupAttrs
 from ..ops.reduce_mean import ReduceMeanAttrs
 from ..ops.reshape import ReshapeAttrs
@@ -217,6 +217,13 @@ def _average(lowering: Lowering, node: Node, y: Affine) -> str:
     else:
         count = math.prod(shape[axis] for axis in attrs_as(node.attrs, ReduceMeanAttrs).axes)
     low, high = input_range(lowering.element(x))
+    if isinstance(node.attrs, AveragePool2DAttrs) and node.attrs.arithmetic is MeanArithmetic.BINARY32:
+        for element in (lowering.element(x), y):
+            if not BINARY32_SCALES[0] <= element.scale[0] <= BINARY32_SCALES[1]:
+                raise lowering.error(node, f"its scale {element.scale[0]:g} leaves the normal numbers of binary32")
+        if count > BINARY32_COUNT:
+            raise lowering.error(node, f"its windows have {count} values, more than {BINARY32_COUNT}")
+        return lowering.emit(node, [x], y)
     check_accumulator(lowering, node, low * count, high * count)
     check_ratio(lowering, node, lowering.element(x).scale[0] / y.scale[0])
     return lowering.emit(node, [x], y)

@@ -43,7 +43,7 @@ def run(described: LayerDescription, part: str = "xcu250-figd2104-2L-e") -> Fpga
 
 
 @given(SIZES, SIZES, st.integers(2, 32), st.sampled_from(["latency", "resource"]), PARTS, st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_figures_are_finite_and_inside_their_interval(
     n_in: int, n_out: int, bits: int, strategy: str, part: str, data: st.DataObject
 ) -> None:
@@ -57,7 +57,7 @@ def test_figures_are_finite_and_inside_their_interval(
 
 
 @given(SIZES, SIZES, st.integers(2, 24), st.sampled_from(["latency", "resource"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_more_outputs_never_cost_less(n_in: int, n_out: int, bits: int, strategy: str) -> None:
     small = run(layer(n_in, n_out, bits, 1, strategy, "io_parallel"))
     large = run(layer(n_in, 2 * n_out, bits, 1, strategy, "io_parallel"))
@@ -66,7 +66,7 @@ def test_more_outputs_never_cost_less(n_in: int, n_out: int, bits: int, strategy
 
 
 @given(SIZES, SIZES, st.integers(5, 18), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_reuse_saves_dsps_and_costs_cycles(n_in: int, n_out: int, bits: int, data: st.DataObject) -> None:
     factors = legal_reuse_factors(n_in, n_out)
     low, high = sorted(data.draw(st.tuples(st.sampled_from(factors), st.sampled_from(factors))))
@@ -80,7 +80,7 @@ def test_reuse_saves_dsps_and_costs_cycles(n_in: int, n_out: int, bits: int, dat
 
 
 @given(SIZES, SIZES, st.integers(2, 31))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_one_more_weight_bit_never_saves_dsps_or_memory(n_in: int, n_out: int, bits: int) -> None:
     reuse = legal_reuse_factors(n_in, n_out)[-1]
     narrow = run(layer(n_in, n_out, bits, reuse, "resource", "io_parallel"))

@@ -86,7 +86,7 @@ def test_what_fits_nowhere_comes_as_near_as_it_can() -> None:
     assert planned.estimate.total.lut < roomy.estimate.total.lut
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     st.lists(st.sampled_from([3, 8, 16, 60, 64, 128]), min_size=2, max_size=4),
     st.sampled_from(list(Goal)),

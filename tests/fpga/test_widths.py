@@ -43,7 +43,7 @@ def test_a_bound_on_agreement_holds_on_other_data_and_makes_the_design_faster() 
     made = boardfit.compile(DIGITS, "pynq-z2", calibration(), quantize=QuantizeOptions(max_drop=2.0))
     assert made.estimate.total.cycles < wide.estimate.total.cycles
     assert made.estimate.total.dsp < wide.estimate.total.dsp
-    assert agreement(*held_out(made)) >= 0.96  # 0.98 on both halves of the calibration data
+    assert agreement(*held_out(made)) >= 0.98
 
 
 def test_a_bound_on_the_noise_holds_on_other_data_and_the_result_is_the_same_twice() -> None:
@@ -51,7 +51,7 @@ def test_a_bound_on_the_noise_holds_on_other_data_and_the_result_is_the_same_twi
     made = boardfit.compile(DIGITS, "pynq-z2", calibration(64), quantize=options)
     again = boardfit.compile(DIGITS, "pynq-z2", calibration(64), quantize=options)
     assert made.artifact.digest == again.artifact.digest
-    assert snr_db(*held_out(made)) >= 27.0
+    assert snr_db(*held_out(made)) >= 30.0
 
 
 def test_what_does_not_fit_at_16_bits_is_narrowed_within_the_default_bound() -> None:
@@ -60,7 +60,7 @@ def test_what_does_not_fit_at_16_bits_is_narrowed_within_the_default_bound() -> 
         boardfit.compile(DIGITS, small, calibration(), quantize=QuantizeOptions(width=16))
     made = boardfit.compile(DIGITS, small, calibration())
     assert made.estimate.fits
-    assert agreement(*held_out(made)) >= 0.96
+    assert agreement(*held_out(made)) >= 0.98
 
 
 def test_a_bound_that_no_width_holds_is_refused() -> None:

@@ -129,7 +129,7 @@ def test_agrees_with_onnxruntime(case: Case) -> None:
     case.check()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_convolution(data: st.DataObject) -> None:
     rank = data.draw(st.sampled_from([1, 2]))
@@ -153,7 +153,7 @@ def test_any_convolution(data: st.DataObject) -> None:
     compare(case.model, tolerance=TOLERANCE, count=3)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_transposed_convolution(data: st.DataObject) -> None:
     rank = data.draw(st.sampled_from([1, 2]))

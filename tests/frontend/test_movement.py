@@ -130,7 +130,7 @@ def test_agrees_with_onnxruntime(case: Case) -> None:
     case.check()
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.data())
 def test_any_slice(data: st.DataObject) -> None:
     shape = tuple(data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4)))
@@ -148,7 +148,7 @@ def test_any_slice(data: st.DataObject) -> None:
     compare(single("Slice", [shape], constants=constants), tolerance=0.0, count=4)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.data())
 def test_any_pad(data: st.DataObject) -> None:
     shape = tuple(data.draw(st.lists(st.integers(2, 5), min_size=1, max_size=4)))

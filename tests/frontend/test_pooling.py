@@ -48,7 +48,7 @@ def test_agrees_with_onnxruntime(case: Case) -> None:
     case.check()
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 @given(st.data())
 def test_any_pool(data: st.DataObject) -> None:
     rank = data.draw(st.sampled_from([1, 2]))

@@ -186,8 +186,6 @@ def compare(recipes: list[Recipe]) -> None:
 @pytest.mark.slow
 @settings(
     max_examples=8,
-    deadline=None,
-    derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=(Phase.explicit, Phase.generate),  # a failure names its seed; shrinking would compile for minutes
@@ -203,7 +201,7 @@ def test_a_few_random_graphs() -> None:
     compare([Recipe(seed, some[:6], aims[seed % 3], seed % 2 == 0) for seed, some in enumerate(layers)])
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@settings(max_examples=25, database=None)
 @given(RECIPES)
 def test_live_tensors_never_overlap(recipe: Recipe) -> None:
     """What a later layer still reads is never written: the interpreter's equality depends on it."""

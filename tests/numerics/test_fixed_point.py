@@ -58,7 +58,7 @@ elements = st.builds(
 
 
 @given(elements, st.integers(-(2**40), 2**40), st.integers(0, 20))
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 def test_cast_is_exact(element: FixedPoint, raw: int, extra: int) -> None:
     """From `extra` more fraction bits than the target has."""
     value = Fraction(raw, 2**extra)  # in units of the target's last bit
@@ -67,14 +67,14 @@ def test_cast_is_exact(element: FixedPoint, raw: int, extra: int) -> None:
 
 
 @given(elements, st.integers(-(2**20), 2**20), st.integers(1, 20))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_cast_to_more_fraction_bits_is_exact(element: FixedPoint, raw: int, fewer: int) -> None:
     expected = exact_overflow(raw * 2**fewer, element)
     assert int(cast_fixed(np.asarray([raw]), element.frac - fewer, element)[0]) == expected
 
 
 @given(elements, st.floats(-(2.0**20), 2.0**20, allow_nan=False))
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 def test_real_values_are_assigned_exactly(element: FixedPoint, value: float) -> None:
     exact = Fraction(value) * Fraction(2) ** element.frac
     if abs(exact) >= 2**62:

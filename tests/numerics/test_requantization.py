@@ -30,7 +30,7 @@ def half_even(value: Fraction) -> int:
 
 
 @given(accumulators, st.integers(0, 2**31 - 1), st.integers(1, MAX_SHIFT), st.integers(-128, 127), st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_apply_is_the_exact_formula(accumulator: int, factor: int, shift: int, zero: int, even: bool) -> None:
     made = Requantization((factor,), shift, zero, -128, 127, ties_to_even=even)
     exact = Fraction(accumulator * factor, 2**shift)
@@ -47,7 +47,7 @@ def test_means_of_powers_of_two_round_ties_to_even(count: int) -> None:
 
 
 @given(st.lists(ratios, min_size=1, max_size=8))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_multipliers_are_the_nearest_at_the_largest_shift(wanted: list[float]) -> None:
     made, shift = choose_multipliers(wanted)
     assert 1 <= shift <= MAX_SHIFT
@@ -60,7 +60,7 @@ def test_multipliers_are_the_nearest_at_the_largest_shift(wanted: list[float]) -
 
 
 @given(ratios, st.integers(-1000, 1000))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_result_is_the_exactly_scaled_value_but_near_ties(ratio: float, target: int) -> None:
     """With 31 bits the result differs from exact scaling only where that is within 2**-12 of a tie."""
     made = requantization([ratio], Affine(True, 16, (1.0,), (0,)))
@@ -89,7 +89,7 @@ bytes_ = st.integers(-128, 127)
 
 
 @given(scales, scales, scales, bytes_, bytes_, bytes_, bytes_, bytes_, st.sampled_from([1, -1]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_sums_fit_32_bits_and_are_exact_to_a_step(
     sa: float, sb: float, sy: float, za: int, zb: int, zy: int, a: int, b: int, sign: int
 ) -> None:

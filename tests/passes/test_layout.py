@@ -129,7 +129,7 @@ def test_reductions_follow_their_axes(keep: bool) -> None:
     assert count(changed, "AveragePool2D") == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.permutations([0, 1, 2]),
     st.permutations([0, 1, 2]),

@@ -82,7 +82,7 @@ def test_every_stage_in_strips(rows: int) -> None:
         assert split.parameters == graph.parameters
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_random_windows(data: st.DataObject) -> None:
     net = Network(data.draw(st.integers(6, 12)), 5, 3, data.draw(st.integers(0, 99)))

@@ -52,7 +52,7 @@ def problems(draw: st.DrawFn) -> tuple[list[Buffer], dict[tuple[str, str], int]]
     return buffers, outputs
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(problems())
 def test_plans_are_legal(problem: tuple[list[Buffer], dict[tuple[str, str], int]]) -> None:
     buffers, overlaps = problem

@@ -38,7 +38,7 @@ def brute_force(program: Program) -> float | None:
     return min(found, default=None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(programs())
 def test_the_best_of_all_combinations_is_found(program: Program) -> None:
     best, found = brute_force(program), solve(program)
@@ -51,7 +51,7 @@ def test_the_best_of_all_combinations_is_found(program: Program) -> None:
     assert objective(program, taken) == pytest.approx(best, rel=2e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(options(3), min_size=1, max_size=4),
     st.lists(st.tuples(options(), st.integers(0, 2)), min_size=1, max_size=5),
@@ -73,7 +73,7 @@ def test_what_does_not_fit_exceeds_the_limits_as_little_as_possible() -> None:
     assert solve(Program(choices, (5.0, 5.0), overrun=1.0)) == [1, 0]  # 10 and 8 of 5 against 12 and 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(programs())
 def test_options_that_are_left_out_are_never_missed(program: Program) -> None:
     kept = [[choice[i] for i in undominated(choice)] for choice in program.choices]

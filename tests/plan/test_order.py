@@ -45,7 +45,7 @@ def networks(draw: st.DrawFn) -> tuple[list[Step], dict[str, int], list[str], li
     return steps, sizes, ["x"], [t for t in sizes if t not in read]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(networks())
 def test_no_order_is_better(network: tuple[list[Step], dict[str, int], list[str], list[str]]) -> None:
     steps, sizes, inputs, outputs = network

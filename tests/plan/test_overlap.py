@@ -48,7 +48,7 @@ def simulate(
     return True
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_distance_is_safe_and_at_most_one_unit_too_large(data: st.DataObject) -> None:
     image = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3)))

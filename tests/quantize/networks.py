@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -110,16 +111,26 @@ def steps_apart(quantized: Graph, integer: Graph, inputs: Inputs) -> list[np.nda
     return distances
 
 
-def layer_distances(quantized: Graph, integer: Graph, inputs: Inputs) -> dict[str, np.ndarray]:
-    """Each integer node on its own against the same float op on the same rounded inputs, in output steps.
+@dataclass(frozen=True, slots=True)
+class LayerResult:
+    """One integer node on its own against the same float op on the same rounded inputs.
 
-    Returns:
-        Integer node name -> distances. Nodes the float graph does not have (conversions) only feed others.
+    Attributes:
+        distance: of the integer result from the quantized real one, in output steps.
+        from_tie: how far the real result lies from the middle between two output steps, in output steps; 0 is an
+            exact tie, which arithmetics may round to either side. None for results that are no real numbers.
     """
+
+    distance: np.ndarray
+    from_tie: np.ndarray | None
+
+
+def layer_results(quantized: Graph, integer: Graph, inputs: Inputs) -> dict[str, LayerResult]:
+    """Every integer node that the float graph has too, by name; others (conversions) only feed them."""
     reference = next(run_chunks(quantized, inputs, chunk=1 << 20))
     values = dict(raw_inputs(integer, inputs))
     values |= {name: constant.values.astype(np.int64)[None] for name, constant in integer.constants.items()}
-    distances: dict[str, np.ndarray] = {}
+    found: dict[str, LayerResult] = {}
     for node in integer.nodes:
         types = integer.input_types(node), integer.output_types(node)
         arrays = tuple(values[name] if name else None for name in node.inputs)
@@ -127,9 +138,18 @@ def layer_distances(quantized: Graph, integer: Graph, inputs: Inputs) -> dict[st
         name = node.outputs[0]
         values[name] = result
         if name in reference:
-            expected = reference[name]
+            expected, from_tie = reference[name], None
+            element = types[1][0].element
             if quantized.types[name].is_float:
-                expected = quantize(expected, types[1][0].element, sample_axis=True)
-            distances[node.name] = np.abs(np.broadcast_to(expected, result.shape) - result)
+                assert isinstance(element, Affine)
+                steps = expected.astype(np.float64) / element.scale[0]
+                from_tie = np.broadcast_to(np.abs(steps - np.floor(steps) - 0.5), result.shape)
+                expected = quantize(expected, element, sample_axis=True)
+            found[node.name] = LayerResult(np.abs(np.broadcast_to(expected, result.shape) - result), from_tie)
             values[name] = np.broadcast_to(expected, result.shape)
-    return distances
+    return found
+
+
+def layer_distances(quantized: Graph, integer: Graph, inputs: Inputs) -> dict[str, np.ndarray]:
+    """`LayerResult.distance` of every layer."""
+    return {name: found.distance for name, found in layer_results(quantized, integer, inputs).items()}

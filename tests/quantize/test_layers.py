@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from boardfit.ir import Affine, Graph
@@ -35,7 +35,7 @@ from boardfit.ops.softmax import SoftmaxAttrs
 from boardfit.ops.sub import SubAttrs
 from boardfit.ops.transpose import TransposeAttrs
 from boardfit.ops.unary import infer_unary
-from tests.quantize.networks import Network, both, layer_distances, samples
+from tests.quantize.networks import Network, both, layer_distances, layer_results, samples
 
 FUNCTIONS = sorted(name for name, spec in OPS.items() if spec.infer is infer_unary and name != "Clamp")
 
@@ -126,20 +126,24 @@ LAYERS: dict[str, Callable[[Network], str]] = {
 }
 
 
-TIES = 0.25
-"""Scales that differ by exactly 2 make every second sum a tie, which goes up here and to even in QuantizeLinear; so do
-means of 6 values in their own type, whose multiplier 1/6 is not exact."""
+NEAR_TIE = 2.0**-10
+"""In output steps: sums and means differ from QuantizeLinear of the real result only where that lies so near to a tie.
+Multipliers of sums have 21 bits, so two 9-bit operands err by up to 2^-11; binary32 means err by less."""
 
 
 def check(graph: Graph, seed: int = 5) -> Graph:
-    """Every layer within a step, most values equal; returns the integer graph."""
+    """Every layer within a step, most values equal, sums and means at all but ties; returns the integer graph."""
     quantized, integer = both(graph)
     assert not any(t.is_float for t in integer.types.values())
-    distances = layer_distances(quantized, integer, samples(graph, 16, seed))
-    assert set(distances) >= {node.name for node in integer.nodes if node.op != "Requantize"}
-    for name, distance in distances.items():
-        assert distance.max() <= 1, name
-        assert distance.mean() < (TIES if integer.node(name).op in ("Add", "AveragePool2D") else 0.02), name
+    results = layer_results(quantized, integer, samples(graph, 16, seed))
+    assert set(results) >= {node.name for node in integer.nodes if node.op != "Requantize"}
+    for name, found in results.items():
+        assert found.distance.max() <= 1, name
+        if integer.node(name).op in ("Add", "Sub", "AveragePool2D", "ReduceMean"):
+            assert found.from_tie is not None
+            assert found.from_tie[found.distance != 0].max(initial=0.0) <= NEAR_TIE, name
+        else:
+            assert found.distance.mean() < 0.02, name
     return integer
 
 
@@ -208,7 +212,8 @@ def test_a_far_smaller_branch_keeps_its_own_type() -> None:
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@example(1792)  # an Add whose output has twice the scale of its inputs: every odd sum is an exact tie
+@settings(max_examples=40)
 def test_random_networks(seed: int) -> None:
     """Random graphs of joins, branches and moves; every layer on its own within a step."""
     net = Network(1, 8, 8, 3, seed=seed)

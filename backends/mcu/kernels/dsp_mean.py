@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from boardfit.numerics import Requantization
-from boardfit.ops.average_pool2d import AveragePool2DAttrs, average_requantization
+from boardfit.ops.average_pool2d import AveragePool2DAttrs, MeanArithmetic, average_requantization
 
 from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Site
 from ..storage import S8
@@ -28,6 +28,8 @@ def _refuse(site: Site) -> str | None:
     if reason:
         return reason
     attrs = site.attrs(AveragePool2DAttrs)
+    if attrs.arithmetic is not MeanArithmetic.INTEGER:
+        return "its average is stated in binary32"
     images, height, width, channels = site.x().shape
     if site.x_storage() != S8 or site.y_storage != S8:
         return "its tensors are not int8"

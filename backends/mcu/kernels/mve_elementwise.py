@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from boardfit.ops.average_pool2d import AveragePool2DAttrs, average_requantization
+from boardfit.ops.average_pool2d import AveragePool2DAttrs, MeanArithmetic, average_requantization
 from boardfit.ops.elementwise import ElementwiseAttrs, SumRequantization, sum_requantization
 from boardfit.ops.max_pool2d import MaxPool2DAttrs
 from boardfit.ops.pooling import PoolAttrs
@@ -107,6 +107,8 @@ def _refuse_pool(site: Site) -> str | None:
 
 
 def _refuse_average(site: Site) -> str | None:
+    if site.attrs(AveragePool2DAttrs).arithmetic is not MeanArithmetic.INTEGER:
+        return "its average is stated in binary32"
     if math.prod(site.attrs(PoolAttrs).kernel) > MOST_HALFWORD_TERMS:
         return f"a window has more than {MOST_HALFWORD_TERMS} pixels"
     return _refuse_pool(site)

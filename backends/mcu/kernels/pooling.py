@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from boardfit.ops.average_pool2d import AveragePool2DAttrs, average_requantization
+from boardfit.ops.average_pool2d import AveragePool2DAttrs, MeanArithmetic, average_requantization
 from boardfit.ops.max_pool2d import MaxPool2DAttrs
 from boardfit.ops.pooling import PoolAttrs
 
@@ -85,6 +85,8 @@ def _lower_max(site: Site) -> Lowered:
 
 def _refuse_average(site: Site) -> str | None:
     attrs = site.attrs(AveragePool2DAttrs)
+    if attrs.arithmetic is not MeanArithmetic.INTEGER:
+        return "its average is stated in binary32"
     if windows_outside(attrs, site):
         return "a window lies outside the image"
     return affine_refusal(site, 0)
@@ -133,9 +135,67 @@ def _lower_average(site: Site) -> Lowered:
     )
 
 
+BINARY32_SHAPE_BYTES = 25 * 4
+BINARY32 = Function("binary32", "binary32.c.j2", code_bytes=0, stack_bytes=0)
+
+
+def _parts(scale: float) -> tuple[int, int]:
+    """(significand of 24 bits, exponent) of a binary32 number."""
+    fraction, exponent = math.frexp(float(np.float32(scale)))
+    return int(math.ldexp(fraction, 24)), exponent - 24
+
+
+def _refuse_binary32(site: Site) -> str | None:
+    attrs = site.attrs(AveragePool2DAttrs)
+    if attrs.arithmetic is not MeanArithmetic.BINARY32:
+        return "it is an integer average"
+    if windows_outside(attrs, site):
+        return "a window lies outside the image"
+    return affine_refusal(site, 0)
+
+
+def _lower_binary32(site: Site) -> Lowered:
+    attrs = site.attrs(AveragePool2DAttrs)
+    x, y = site.x_affine(), site.y_affine
+    storages = (site.x_storage(), site.y_storage)
+    function = Function(
+        f"average_pool_binary32_{suffix(storages)}",
+        "average_pool_binary32.c.j2",
+        {"x_type": storages[0].c_type, "y_type": storages[1].c_type, "narrow": x.width <= 8},
+        (BINARY32, CLIP),
+    )
+    counted = attrs.pads if attrs.count_pads else (0, 0, 0, 0)
+    significand, exponent = _parts(x.scale[0])
+    divisor, divisor_exponent = _parts(y.scale[0])
+    fields = initialisers(
+        **_geometry(site, attrs),
+        counted_top=counted[0],
+        counted_left=counted[1],
+        counted_bottom=counted[2],
+        counted_right=counted[3],
+        output_height=site.y.shape[1],
+        output_width=site.y.shape[2],
+        x_zero=x.zero_point[0],
+        x_significand=f"{significand}u",
+        x_exponent=exponent,
+        y_scale=f"{{{divisor}u, {divisor_exponent}}}",
+        y_zero=y.zero_point[0],
+        low=y.minimum,
+        high=y.maximum,
+    )
+    taps = attrs.kernel[0] * attrs.kernel[1]
+    return Lowered(
+        calls=_calls(site, function),
+        records=(Record("shape", f"{function.name}_shape", fields, BINARY32_SHAPE_BYTES),),
+        overlap=window_overlap(site, attrs.strides, attrs.pads),
+        instructions=round(site.y.elements * (taps * 45.0 + attrs.kernel[0] * 5.0 + 600.0)),
+    )
+
+
 MAX_POOL = Kernel("max_pool2d/portable", "MaxPool2D", _refuse_max, _lower_max)
 
 KERNELS = (
     MAX_POOL,
     Kernel("average_pool2d/portable", "AveragePool2D", _refuse_average, _lower_average),
+    Kernel("average_pool2d/binary32", "AveragePool2D", _refuse_binary32, _lower_binary32),
 )
