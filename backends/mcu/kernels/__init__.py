@@ -12,6 +12,7 @@ from . import (
     dsp_mean,
     dsp_sum,
     elementwise,
+    huffman,
     linear,
     moves,
     mve_depthwise,
@@ -47,6 +48,7 @@ KERNELS: tuple[Kernel, ...] = (
     *mve_elementwise.KERNELS,
     *thumb.KERNELS,
     *tile.KERNELS,
+    *huffman.KERNELS,
 )
 """Every variant; of equal predicted cost the first one wins."""
 

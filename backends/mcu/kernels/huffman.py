@@ -1,0 +1,139 @@
+"""Dense layers whose weights are stored as Huffman-coded (gap, value) pairs and decoded as they are multiplied."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+from boardfit.coding.pairs import COUNT_BITS, GAP_LIMITS, PairCode, encode_pairs
+from boardfit.ops.dense import DenseAttrs
+
+from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
+from .common import LinearParameters, initialisers, linear_parameters, requantizer
+from .int8_layers import refuse_linear
+
+BITS = Function("bit_reader", "coded/bits.c.j2", code_bytes=0, stack_bytes=0)
+TABLE = Function(
+    "code_table",
+    "coded/table.c.j2",
+    {"count_bits": COUNT_BITS, "lengths": max(GAP_LIMITS)},
+    (BITS,),
+    code_bytes=200,
+    stack_bytes=80,
+)
+SHAPE_BYTES = 22
+MOST_SIZE = (1 << 16) - 1
+WORTH = 0.75
+"""Of the bytes of plain int8 weights: a code that does not save a quarter is not tried."""
+
+PER_PAIR = 24.0
+PER_OUTPUT = 40.0
+PER_COLUMN = 6.0
+PER_CALL = 2000.0
+
+
+def expected_bytes(weights: np.ndarray) -> float:
+    """A lower bound on the bytes of coded weights: entropy of places and of values, independent of each other."""
+    _, counts = np.unique(weights[weights != 0], return_counts=True)
+    total, count = weights.size, int(counts.sum())
+    zero = total - count
+    places = sum(n * math.log2(total / n) for n in (zero, count) if n)
+    return float(places + (counts * np.log2(count / counts)).sum()) / 8 if count else 0.0
+
+
+def refuse_coded(site: Site) -> str | None:
+    """Why a layer's weights cannot or should not be entropy-coded."""
+    reason = refuse_linear(site)
+    if reason:
+        return reason
+    weights = linear_parameters(site, site.attrs(DenseAttrs).activation).weights
+    if weights.dtype != np.int8:
+        return "its weights less their zero point do not fit int8"
+    if max(*weights.shape, math.prod(site.y.shape[:-1])) > MOST_SIZE:
+        return "it has more than 65,535 inputs, outputs or rows"
+    if expected_bytes(weights) > WORTH * weights.size:
+        return "its weights are hardly shorter in a code"
+    return None
+
+
+@functools.lru_cache(maxsize=64)
+def _encoded(weights: bytes, shape: tuple[int, int], bias: bytes) -> PairCode:
+    matrix = np.frombuffer(weights, np.int8).reshape(shape).astype(np.int64)
+    return encode_pairs(matrix, np.frombuffer(bias, np.int32).astype(np.int64))
+
+
+def pair_code(parameters: LinearParameters) -> PairCode:
+    """The coded weights (flattened to (outputs, inputs)) and biases of a layer."""
+    weights = parameters.weights.reshape(len(parameters.weights), -1)
+    return _encoded(weights.tobytes(), (weights.shape[0], weights.shape[1]), parameters.bias.tobytes())
+
+
+def multiplier_table(parameters: LinearParameters) -> tuple[Table, int]:
+    """Multipliers, one if all are equal, and the step from one output's to the next."""
+    distinct = np.unique(parameters.multiplier)
+    values = distinct if len(distinct) == 1 else parameters.multiplier
+    return Table("multiplier", values, f"times 2^-{parameters.requantization.shift}"), int(len(distinct) > 1)
+
+
+def _lower(site: Site) -> Lowered:
+    parameters = linear_parameters(site, site.attrs(DenseAttrs).activation)
+    code = pair_code(parameters)
+    multiplier, step = multiplier_table(parameters)
+    to = parameters.requantization
+    requantize = requantizer(to)
+    function = Function(
+        f"dense_huffman{'' if requantize.name == 'requantize' else '_wide'}",
+        "coded/dense_huffman.c.j2",
+        {"requantize": requantize.name, "table": TABLE.name},
+        (BITS, requantize, TABLE),
+        code_bytes=480,
+        stack_bytes=120,
+    )
+    rows = math.prod(site.y.shape[:-1])
+    fields = initialisers(
+        rows=rows,
+        inputs=code.columns,
+        columns=code.used,
+        outputs=code.rows,
+        x_zero=parameters.zero,
+        base=code.base,
+        gap_bits=code.gap_bits,
+        value_bits=code.value_bits,
+        low_bits=code.low_bits,
+        gap_symbol_bits=code.gap_symbol_bits,
+        symbol_bits=code.symbol_bits,
+        bias_bits=code.bias_bits,
+        bias_shift=code.bias_shift,
+        multiplier_step=step,
+        y_zero=to.zero_point,
+        low=to.low,
+        high=to.high,
+        shift=to.shift - (32 if requantize.name == "requantize" else 0),
+    )
+    entries = (1 << code.gap_bits) + (1 << code.value_bits)
+    return Lowered(
+        calls=(
+            Call(
+                function,
+                (Input(), Output(), Const("stream"), Const("multiplier"), Const("shape"), Scratch("int16_t")),
+            ),
+        ),
+        tables=(Table("stream", code.words, _note(code)), multiplier),
+        records=(Record("shape", f"{function.name}_shape", fields, SHAPE_BYTES),),
+        scratch_bytes=2 * (entries + code.used),
+        instructions=round(
+            rows * (PER_PAIR * code.pairs + PER_OUTPUT * code.rows + PER_COLUMN * code.used) + PER_CALL + 3 * entries
+        ),
+    )
+
+
+def _note(code: PairCode) -> str:
+    return (
+        f"{code.bits} bits: {code.pairs} pairs of gap and value, biases of {code.bias_bits} bits times "
+        f"2^{code.bias_shift}"
+    )
+
+
+KERNELS = (Kernel("dense/huffman", "Dense", refuse_coded, _lower),)
