@@ -2,12 +2,12 @@
 
 The bits, most significant first, in 16-bit words (docs/compression.md has the format):
 
-1. the code of the gaps' upper parts, then that of the values: for each length from 1 to its longest, how many codewords
-   have it; then the symbols in the order of their codewords;
-2. which columns are used at all: by turns the number skipped (plus one) and the number taken, in Elias's gamma code;
-3. the bias of the first row; then pair by pair the gap (codeword and `low_bits` plain bits), the biases of the rows
-   that begin within the gap, and the value. Positions run through the used columns row by row. The last gap leads
-   behind the last row, and no value follows.
+1. the code of the gaps, then that of the values: the number of symbols; then for each symbol how far it is from the
+   one before (Elias's gamma code) and how its codeword's length differs from that one's;
+2. which columns are used at all: by turns the number skipped (plus one) and the number taken, in gamma code;
+3. pair by pair the gap, the biases of the rows that begin within the gap (the first row within the first gap), and the
+   value. Positions run through the used columns row by row. The last gap leads behind the last row, and no value
+   follows.
 """
 
 from __future__ import annotations
@@ -20,77 +20,87 @@ import numpy as np
 from ..errors import InternalError
 from .bits import BitReader, code_bits, pack_words
 from .gaps import from_relative_index, relative_index, runs
-from .huffman import canonical_codes, canonical_order, code_lengths, decode_table
+from .huffman import canonical_codes, code_lengths, decode_table
 
-COUNT_BITS = 9
-PAIR_BITS = 16
-"""Most bits of a pair: a decoder that holds so many needs no further word between gap and value."""
+SYMBOL_COUNT_BITS = 10
+FIRST_LENGTH = 8
+"""What the length of the first codeword is compared with."""
 
-GAP_LIMITS = (5, 6, 7, 8)
-VALUE_LIMITS = (4, 5, 6, 7, 8)
-MOST_LOW_BITS = 6
-MOST_GAP = (1 << 11) - 1
-"""Table entries hold a gap and a length in 15 bits."""
+LENGTH_BITS = 4
+VALUE_OFFSET = 128
+"""Symbol of the value 0."""
+
+GAPS_TRIED = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 128, 192, 256, 384, 512)
+"""Numbers of different gaps; longer ones take fillers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Longest codewords of gaps and values: a pair must not exceed the 16 bits that a decoder holds at least."""
+
+    gap: int
+    value: int
+
+
+FEW_VALUES = Widths(9, 6)
+MANY_VALUES = Widths(8, 8)
+
+
+def widths_for(matrix: np.ndarray) -> Widths:
+    """The widths that suit the number of distinct values, zero included for fillers."""
+    return FEW_VALUES if len(np.unique(np.append(matrix, 0))) <= 1 << FEW_VALUES.value else MANY_VALUES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairCode:
-    """The parameters of a coded matrix that stand outside the bits.
+    """A coded matrix, and what stands outside the bits.
 
     Attributes:
         rows, columns: of the matrix.
         used: columns with a value that is not zero.
-        gap_bits, value_bits: longest codewords.
-        low_bits: of a gap, stored plainly behind its codeword.
-        symbol_bits: of a value in the list of values, which counts from `base`.
-        base: smallest value.
-        gap_symbol_bits: of the upper part of a gap in its list.
+        widths: of the two codes.
         bias_bits, bias_shift: a bias is a signed number of so many bits, times 2**bias_shift.
         words: (N,) uint16, one more than holds the bits, for a decoder that is a word ahead.
         bits: how many bits are used.
         pairs: coded gaps: values that are not zero, fillers and the last gap.
+        symbols: of the larger of the two codes.
+        runs: of neighbouring columns that are used.
     """
 
     rows: int
     columns: int
     used: int
-    gap_bits: int
-    value_bits: int
-    low_bits: int
-    symbol_bits: int
-    base: int
-    gap_symbol_bits: int
+    widths: Widths
     bias_bits: int
     bias_shift: int
     words: np.ndarray
     bits: int
     pairs: int
+    symbols: int
+    runs: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Split:
-    """Gaps cut into a coded and a plain part, with the codes that go with them."""
+class _Pairs:
+    """Gaps and symbols of values, with their codes."""
 
-    low_bits: int
     gaps: np.ndarray
     values: np.ndarray
     gap_lengths: np.ndarray
     value_lengths: np.ndarray
 
     @property
-    def gap_bits(self) -> int:
-        return int(self.gap_lengths.max())
-
-    @property
-    def value_bits(self) -> int:
-        return int(self.value_lengths.max(initial=1))
+    def bits(self) -> int:
+        """Size of the pairs and of the codes."""
+        coded = self.gap_lengths[self.gaps].sum() + self.value_lengths[self.values].sum()
+        return int(coded) + len(_description(self.gap_lengths)) + len(_description(self.value_lengths))
 
 
 def bias_form(bias: np.ndarray) -> tuple[int, int]:
-    """(bits, shift) of the shortest signed numbers which, times 2**shift, are the biases exactly."""
+    """(bits, shift) of the shortest signed numbers which, times 2**shift, are the biases exactly; at least one bit."""
     values = bias.astype(np.int64)
     if not values.any():
-        return 0, 0
+        return 1, 0
     common = int(np.bitwise_or.reduce(np.abs(values)))
     shift = (common & -common).bit_length() - 1
     reach = max(int(values.max()), -int(values.min()) - 1, 0) >> shift
@@ -98,71 +108,66 @@ def bias_form(bias: np.ndarray) -> tuple[int, int]:
 
 
 def encode_pairs(matrix: np.ndarray, bias: np.ndarray) -> PairCode:
-    """The shortest code of a matrix over the ways to cut gaps and to limit codewords.
+    """The shortest code of a matrix over the numbers of different gaps.
 
     Args:
-        matrix: (rows, columns) integers with at most 255 distinct values that are not zero, less than 256 apart.
+        matrix: (rows, columns) integers, -128 to 127.
         bias: (rows,) int32.
     """
     rows, columns = matrix.shape
     flags = (matrix != 0).any(axis=0)
     used = matrix[:, flags] if flags.any() else matrix[:, :1]
-    base = min(int(matrix.min(initial=0)), 0)
-    split = min(_splits(used, base), key=lambda one: _cost(one, base))
+    widths = widths_for(matrix)
+    pairs = min(_choices(used, widths), key=lambda one: one.bits)
     bias_bits, bias_shift = bias_form(bias)
-    symbol_bits = _symbol_bits(split.value_lengths)
-    gap_symbol_bits = _symbol_bits(split.gap_lengths)
+    taken = runs(flags) or [(0, 1)]
     parts = [
-        _code_description(split.gap_lengths, split.gap_bits, gap_symbol_bits),
-        _code_description(split.value_lengths, split.value_bits, symbol_bits),
-        *(_gamma(number) for skip, take in runs(flags) or [(0, 1)] for number in (skip + 1, take)),
-        _body(split, base, used.shape, _signed(bias >> bias_shift, bias_bits), bias_bits),
+        _description(pairs.gap_lengths),
+        _description(pairs.value_lengths),
+        *(_gamma(number) for skip, take in taken for number in (skip + 1, take)),
+        _body(pairs, used.shape, _signed(bias >> bias_shift, bias_bits), bias_bits),
     ]
     bits = np.concatenate(parts)
     words = np.append(pack_words(bits), np.uint16(0))
+    symbols = max(int(np.count_nonzero(lengths)) for lengths in (pairs.gap_lengths, pairs.value_lengths))
     return PairCode(
         rows,
         columns,
         used.shape[1],
-        split.gap_bits,
-        split.value_bits,
-        split.low_bits,
-        symbol_bits,
-        base,
-        gap_symbol_bits,
+        widths,
         bias_bits,
         bias_shift,
         words,
         len(bits),
-        len(split.gaps),
+        len(pairs.gaps),
+        symbols,
+        len(taken),
     )
 
 
 def decode_pairs(code: PairCode) -> tuple[np.ndarray, np.ndarray]:
     """Matrix (rows, columns) and bias (rows,), int64: the inverse of `encode_pairs`, as the kernels do it."""
     reader = BitReader(code.words)
-    gap_lengths, gap_symbols = _read_code(reader, code.gap_bits, code.gap_symbol_bits)
-    value_lengths, value_symbols = _read_code(reader, code.value_bits, code.symbol_bits)
+    gap_table, gap_taken = decode_table(_read_lengths(reader), code.widths.gap)
+    value_table, value_taken = decode_table(_read_lengths(reader), code.widths.value)
     places = _read_columns(reader, code.used)
-    gap_table, gap_taken = decode_table(gap_lengths, code.gap_bits)
-    value_table, value_taken = decode_table(value_lengths, code.value_bits)
-    biases = [_read_signed(reader, code.bias_bits)]
+    biases: list[int] = []
     gaps: list[int] = []
     values: list[int] = []
-    at = 0
+    at = code.used
     while True:
-        entry = reader.peek(code.gap_bits)
+        entry = reader.peek(code.widths.gap)
         reader.read(int(gap_taken[entry]))
-        gaps.append((gap_symbols[gap_table[entry]] << code.low_bits) + reader.read(code.low_bits))
+        gaps.append(int(gap_table[entry]))
         at += gaps[-1]
         while at >= code.used and len(biases) < code.rows:
             at -= code.used
             biases.append(_read_signed(reader, code.bias_bits))
         if at >= code.used:
             break
-        entry = reader.peek(code.value_bits)
+        entry = reader.peek(code.widths.value)
         reader.read(int(value_taken[entry]))
-        values.append(value_symbols[value_table[entry]] + code.base)
+        values.append(int(value_table[entry]) - VALUE_OFFSET)
         at += 1
     if reader.position != code.bits:
         raise InternalError("the coded weights end elsewhere")
@@ -173,50 +178,48 @@ def decode_pairs(code: PairCode) -> tuple[np.ndarray, np.ndarray]:
     return matrix, np.array(biases, np.int64) << code.bias_shift
 
 
-def _splits(used: np.ndarray, base: int) -> Iterator[_Split]:
-    for low_bits in range(MOST_LOW_BITS + 1):
-        for limit in GAP_LIMITS:
-            for symbols in (1 << limit, 3 << (limit - 2), 1 << (limit - 1)):
-                longest = (symbols << low_bits) - 1
-                if longest > MOST_GAP:
-                    continue
-                gaps, values = relative_index(used, longest, terminate=True)
-                gap_lengths = code_lengths(np.bincount(gaps >> low_bits), limit)
-                counts = np.bincount(values - base, minlength=1)
-                for value_limit in VALUE_LIMITS:
-                    too_long = int(gap_lengths.max()) + low_bits + value_limit > PAIR_BITS
-                    if not too_long and np.count_nonzero(counts) <= 1 << value_limit:
-                        yield _Split(low_bits, gaps, values, gap_lengths, code_lengths(counts, value_limit))
+def _choices(used: np.ndarray, widths: Widths) -> Iterator[_Pairs]:
+    for symbols in GAPS_TRIED:
+        if symbols <= 1 << widths.gap:
+            gaps, values = relative_index(used, symbols - 1, terminate=True)
+            values = values + VALUE_OFFSET
+            gap_lengths = code_lengths(np.bincount(gaps), widths.gap)
+            yield _Pairs(gaps, values, gap_lengths, code_lengths(np.bincount(values, minlength=1), widths.value))
 
 
-def _cost(split: _Split, base: int) -> int:
-    """Bits of the pairs and of the codes."""
-    gaps = int(split.gap_lengths[split.gaps >> split.low_bits].sum()) + split.low_bits * len(split.gaps)
-    values = int(split.value_lengths[split.values - base].sum())
-    described = sum(
-        COUNT_BITS * int(lengths.max(initial=1)) + _symbol_bits(lengths) * int(np.count_nonzero(lengths))
-        for lengths in (split.gap_lengths, split.value_lengths)
-    )
-    return gaps + values + described
+def _description(lengths: np.ndarray) -> np.ndarray:
+    """A code as bits: number of symbols, then for each the distance to the one before and the change of length.
+
+    0: the same length, 10: one more, 110: one less, 111 and four bits: any.
+    """
+    symbols = np.flatnonzero(lengths)
+    parts = [code_bits(np.array([len(symbols)]), np.array([SYMBOL_COUNT_BITS]))]
+    before, length = -1, FIRST_LENGTH
+    for symbol in symbols.tolist():
+        own = int(lengths[symbol])
+        change = {0: (0b0, 1), 1: (0b10, 2), -1: (0b110, 3)}.get(own - length, (0b111 << LENGTH_BITS | own, 7))
+        parts += [_gamma(symbol - before), code_bits(np.array([change[0]]), np.array([change[1]]))]
+        before, length = symbol, own
+    return np.concatenate(parts)
 
 
-def _symbol_bits(lengths: np.ndarray) -> int:
-    used = np.flatnonzero(lengths)
-    return max(1, int(used.max(initial=0)).bit_length())
-
-
-def _code_description(lengths: np.ndarray, longest: int, symbol_bits: int) -> np.ndarray:
-    counts = np.bincount(lengths[lengths > 0], minlength=longest + 1)[1:]
-    symbols = canonical_order(lengths)
-    sizes = np.concatenate([np.full(longest, COUNT_BITS), np.full(len(symbols), symbol_bits)])
-    return code_bits(np.concatenate([counts, symbols]), sizes)
-
-
-def _read_code(reader: BitReader, longest: int, symbol_bits: int) -> tuple[np.ndarray, list[int]]:
-    """(lengths of codewords in their order, their symbols)."""
-    counts = [reader.read(COUNT_BITS) for _ in range(longest)]
-    lengths = np.repeat(np.arange(1, longest + 1), counts)
-    return lengths, [reader.read(symbol_bits) for _ in lengths]
+def _read_lengths(reader: BitReader) -> np.ndarray:
+    """The inverse of `_description`: lengths by symbol."""
+    lengths: dict[int, int] = {}
+    symbol, length = -1, FIRST_LENGTH
+    for _ in range(reader.read(SYMBOL_COUNT_BITS)):
+        symbol += _read_gamma(reader)
+        if reader.read(1):
+            if reader.read(1) == 0:
+                length += 1
+            elif reader.read(1) == 0:
+                length -= 1
+            else:
+                length = reader.read(LENGTH_BITS)
+        lengths[symbol] = length
+    found = np.zeros(symbol + 1, np.int64)
+    found[list(lengths)] = list(lengths.values())
+    return found
 
 
 def _gamma(number: int) -> np.ndarray:
@@ -224,20 +227,20 @@ def _gamma(number: int) -> np.ndarray:
     return code_bits(np.array([number]), np.array([2 * number.bit_length() - 1]))
 
 
+def _read_gamma(reader: BitReader) -> int:
+    zeros = 0
+    while reader.read(1) == 0:
+        zeros += 1
+    return 1 << zeros | reader.read(zeros)
+
+
 def _read_columns(reader: BitReader, used: int) -> list[int]:
     """The used columns."""
-
-    def gamma() -> int:
-        zeros = 0
-        while reader.read(1) == 0:
-            zeros += 1
-        return 1 << zeros | reader.read(zeros)
-
     places: list[int] = []
     at = 0
     while len(places) < used:
-        at += gamma() - 1
-        take = gamma()
+        at += _read_gamma(reader) - 1
+        take = _read_gamma(reader)
         places += range(at, at + take)
         at += take
     return places
@@ -254,33 +257,23 @@ def _read_signed(reader: BitReader, bits: int) -> int:
     return value - (1 << bits) if bits and value >> (bits - 1) else value
 
 
-def _body(split: _Split, base: int, shape: tuple[int, ...], biases: np.ndarray, bias_bits: int) -> np.ndarray:
+def _body(pairs: _Pairs, shape: tuple[int, ...], biases: np.ndarray, bias_bits: int) -> np.ndarray:
     """Gaps, biases and values in the order of decoding."""
     rows, columns = shape
-    order = np.arange(len(split.gaps)) * 4
-    upper = split.gaps >> split.low_bits
-    values = split.values - base
+    order = np.arange(len(pairs.gaps)) * 3
     # the gap that brings a decoder into each row after the first: positions are those of the values behind the gaps
-    reached = np.cumsum(split.gaps + 1) - 1
+    reached = np.cumsum(pairs.gaps + 1) - 1
     into = np.searchsorted(reached, np.arange(1, rows) * columns)
-    keys = np.concatenate([[-1], order, order + 1, order[into] + 2, order[:-1] + 3])
-    codes = np.concatenate(
-        [
-            biases[:1],
-            canonical_codes(split.gap_lengths)[upper],
-            split.gaps & ((1 << split.low_bits) - 1),
-            biases[1:],
-            canonical_codes(split.value_lengths)[values],
-        ]
-    )
-    lengths = np.concatenate(
-        [
-            [bias_bits],
-            split.gap_lengths[upper],
-            np.full(len(order), split.low_bits),
-            np.full(rows - 1, bias_bits),
-            split.value_lengths[values],
-        ]
-    )
+    keys = np.concatenate([order, [1], order[into] + 1, order[:-1] + 2])
+    codes = [
+        canonical_codes(pairs.gap_lengths)[pairs.gaps],
+        biases,
+        canonical_codes(pairs.value_lengths)[pairs.values],
+    ]
+    lengths = [
+        pairs.gap_lengths[pairs.gaps],
+        np.full(rows, bias_bits),
+        pairs.value_lengths[pairs.values],
+    ]
     by_key = np.argsort(keys, kind="stable")
-    return code_bits(codes[by_key], lengths[by_key])
+    return code_bits(np.concatenate(codes)[by_key], np.concatenate(lengths)[by_key])

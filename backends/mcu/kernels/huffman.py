@@ -7,7 +7,15 @@ import math
 
 import numpy as np
 
-from boardfit.coding.pairs import COUNT_BITS, GAP_LIMITS, PairCode, encode_pairs
+from boardfit.coding.pairs import (
+    FEW_VALUES,
+    FIRST_LENGTH,
+    LENGTH_BITS,
+    SYMBOL_COUNT_BITS,
+    VALUE_OFFSET,
+    PairCode,
+    encode_pairs,
+)
 from boardfit.ops.dense import DenseAttrs
 
 from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
@@ -18,20 +26,24 @@ BITS = Function("bit_reader", "coded/bits.c.j2", code_bytes=0, stack_bytes=0)
 TABLE = Function(
     "code_table",
     "coded/table.c.j2",
-    {"count_bits": COUNT_BITS, "lengths": max(GAP_LIMITS)},
+    {"count_bits": SYMBOL_COUNT_BITS, "length_bits": LENGTH_BITS, "first_length": FIRST_LENGTH},
     (BITS,),
     code_bytes=200,
     stack_bytes=80,
 )
-SHAPE_BYTES = 22
+SHAPE_BYTES = 16
 MOST_SIZE = (1 << 16) - 1
 WORTH = 0.75
 """Of the bytes of plain int8 weights: a code that does not save a quarter is not tried."""
 
-PER_PAIR = 24.0
-PER_OUTPUT = 40.0
+PER_PAIR = 19.5
+PER_OUTPUT = 50.0
 PER_COLUMN = 6.0
-PER_CALL = 2000.0
+PER_RUN = 80.0
+PER_SYMBOL = 55.0
+PER_ENTRY = 3.2
+PER_CALL = 700.0
+"""Instructions; symbols and table entries once, the others for each row of inputs."""
 
 
 def expected_bytes(weights: np.ndarray) -> float:
@@ -83,10 +95,20 @@ def _lower(site: Site) -> Lowered:
     multiplier, step = multiplier_table(parameters)
     to = parameters.requantization
     requantize = requantizer(to)
+    widths = code.widths
+    many = "" if widths == FEW_VALUES else "_many"
     function = Function(
-        f"dense_huffman{'' if requantize.name == 'requantize' else '_wide'}",
+        f"dense_huffman{many}{'' if requantize.name == 'requantize' else '_wide'}",
         "coded/dense_huffman.c.j2",
-        {"requantize": requantize.name, "table": TABLE.name},
+        {
+            "requantize": requantize.name,
+            "table": TABLE.name,
+            "gap_width": widths.gap,
+            "gap_entries": 1 << widths.gap,
+            "value_width": widths.value,
+            "value_entries": 1 << widths.value,
+            "value_offset": VALUE_OFFSET,
+        },
         (BITS, requantize, TABLE),
         code_bytes=480,
         stack_bytes=120,
@@ -98,12 +120,6 @@ def _lower(site: Site) -> Lowered:
         columns=code.used,
         outputs=code.rows,
         x_zero=parameters.zero,
-        base=code.base,
-        gap_bits=code.gap_bits,
-        value_bits=code.value_bits,
-        low_bits=code.low_bits,
-        gap_symbol_bits=code.gap_symbol_bits,
-        symbol_bits=code.symbol_bits,
         bias_bits=code.bias_bits,
         bias_shift=code.bias_shift,
         multiplier_step=step,
@@ -112,7 +128,7 @@ def _lower(site: Site) -> Lowered:
         high=to.high,
         shift=to.shift - (32 if requantize.name == "requantize" else 0),
     )
-    entries = (1 << code.gap_bits) + (1 << code.value_bits)
+    entries = (1 << widths.gap) + (1 << widths.value)
     return Lowered(
         calls=(
             Call(
@@ -122,11 +138,14 @@ def _lower(site: Site) -> Lowered:
         ),
         tables=(Table("stream", code.words, _note(code)), multiplier),
         records=(Record("shape", f"{function.name}_shape", fields, SHAPE_BYTES),),
-        scratch_bytes=2 * (entries + code.used),
-        instructions=round(
-            rows * (PER_PAIR * code.pairs + PER_OUTPUT * code.rows + PER_COLUMN * code.used) + PER_CALL + 3 * entries
-        ),
+        scratch_bytes=2 * (entries + max(code.used, code.symbols)),
+        instructions=_instructions(code, rows, entries),
     )
+
+
+def _instructions(code: PairCode, rows: int, entries: int) -> int:
+    each = PER_PAIR * code.pairs + PER_OUTPUT * code.rows + PER_COLUMN * code.used + PER_RUN * code.runs
+    return round(rows * each + PER_SYMBOL * code.symbols + PER_ENTRY * entries + PER_CALL)
 
 
 def _note(code: PairCode) -> str:
@@ -136,4 +155,4 @@ def _note(code: PairCode) -> str:
     )
 
 
-KERNELS = (Kernel("dense/huffman", "Dense", refuse_coded, _lower),)
+KERNELS = (Kernel("dense/huffman", "Dense", refuse_coded, _lower, format="huffman"),)
