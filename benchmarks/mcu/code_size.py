@@ -1,6 +1,6 @@
 """Measures the machine code and stack of every kernel function on every core, for the estimates.
 
-    python -m benchmarks.mcu.code_size
+    python -m benchmarks.mcu.code_size [--functions]
 
 writes `backends/mcu/code_size.json`: core -> optimization -> function -> {code, stack, calls}, the size of the C
 library functions that are called, and the size of a run function as a linear model of its calls. Needs
@@ -238,15 +238,16 @@ def fit_run(machine: Machine, features: frozenset[str], optimization: str, folde
     return {name: round(float(value), 2) for name, value in zip(RUN_FEATURES, solution, strict=True)}
 
 
-def measure_core(name: str, optimization: str) -> dict[str, Any]:
-    """All measurements of one core and optimization."""
+def measure_core(name: str, optimization: str, run: dict[str, float] | None = None) -> dict[str, Any]:
+    """All measurements of one core and optimization; `run` is a fit of run functions that is to be kept."""
     machine, features = MACHINES[name], CORE_FEATURES[name]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         measured = measure_functions(functions_for(features), machine, optimization, folder)
         outside = {call for entry in measured.values() for call in entry.get("calls", ())} | set(LIBRARY)
         library = measure_library(outside, machine, folder)
-        run = fit_run(machine, features, optimization, folder)
+        if run is None:
+            run = fit_run(machine, features, optimization, folder)
     return {"functions": dict(sorted(measured.items())), "library": library, "run": run}
 
 
@@ -263,6 +264,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--core", action="append", choices=sorted(CORE_FEATURES), help="only this core; repeatable")
+    parser.add_argument(
+        "--functions", action="store_true", help="keep the fits of run functions, which take most of the time"
+    )
     options = parser.parse_args(arguments)
     table: dict[str, Any] = json.loads(TARGET.read_text()) if TARGET.exists() else {}
     for name in options.core or CORE_FEATURES:
@@ -270,7 +274,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{name}: {MACHINES[name].compiler} is not installed, entries kept")
             continue
         for optimization in OPTIMIZATIONS:
-            table.setdefault(name, {})[optimization] = measure_core(name, optimization)
+            known = table.setdefault(name, {})
+            kept = known.get(optimization, {}).get("run") if options.functions else None
+            known[optimization] = measure_core(name, optimization, kept)
             print(f"{name} {optimization}: {len(table[name][optimization]['functions'])} functions", flush=True)
         TARGET.write_text(_dump(table) + "\n")
 

@@ -91,9 +91,20 @@ def _weights(shape: tuple[int, ...], coarse: bool = False) -> tuple[np.ndarray, 
     return values, Affine(True, 8, (1.0 if coarse else 0.004,), (0,))
 
 
+def _sparse_weights(shape: tuple[int, ...], distinct: int, coarse: bool) -> tuple[np.ndarray, ElementType]:
+    """Weights of which nine in ten are zero."""
+    size = int(np.prod(shape))
+    values = np.where(np.arange(size) % 10 == 0, np.arange(size) // 10 % distinct - distinct // 2, 0)
+    return values.reshape(shape), _weights(shape, coarse)[1]
+
+
 def _linear(x: Affine, y: Affine) -> Iterator[Graph]:
     bias = (np.arange(8) * 100, INT32)
     for coarse in (False, True):
+        for distinct in (8, 200):  # few and many symbols of entropy-coded weights
+            yield _graph(
+                "Dense", DenseAttrs(), [(1, 400)], [x], y, [_sparse_weights((8, 400), distinct, coarse), bias]
+            )
         yield _graph("Dense", DenseAttrs(), [(1, 16)], [x], y, [_weights((8, 16), coarse), bias])
         for kernel, channels, groups, pad, stride in (
             ((1, 1), 8, 1, 0, 1),

@@ -116,7 +116,7 @@ def test_on_the_emulator(kernel: str, core: str) -> None:
         np.testing.assert_array_equal(unpacked_outputs(graph, result.outputs), expected, err_msg=graph.name)
         if core == "m4":
             measured = max(count for _, count in result.by_site)
-            assert plan.layers[0].lowered.instructions == pytest.approx(measured, rel=0.25, abs=400), graph.name
+            assert plan.layers[0].lowered.instructions == pytest.approx(measured, rel=0.25, abs=1200), graph.name
 
 
 @settings(max_examples=4, deadline=None)

@@ -42,7 +42,7 @@ PER_COLUMN = 6.0
 PER_RUN = 80.0
 PER_SYMBOL = 55.0
 PER_ENTRY = 3.2
-PER_CALL = 700.0
+PER_CALL = 300.0
 """Instructions; symbols and table entries once, the others for each row of inputs."""
 
 
