@@ -179,7 +179,7 @@ class ShareWeights:
             check_names(graph, self.clusters)
         changes: dict[str, NewWeights] = {}
         for layer in weight_layers(graph):
-            clusters = pick(self.clusters, layer.name)
+            clusters = pick(self.clusters, layer.name) if isinstance(self.clusters, Mapping) else self.clusters
             if clusters is not None:
                 changes[layer.name] = self.shared(layer, clusters)
         return replace_weights(graph, changes)
@@ -242,7 +242,7 @@ class TieWeights:
             check_names(graph, self.buckets)
         changes: dict[str, NewWeights] = {}
         for place, layer in enumerate(weight_layers(graph)):
-            buckets = pick(self.buckets, layer.name)
+            buckets = pick(self.buckets, layer.name) if isinstance(self.buckets, Mapping) else self.buckets
             if buckets is None:
                 continue
             if buckets < 1:

@@ -18,12 +18,15 @@ from ..errors import UsageError
 from ..ir.affine import TINY
 from ..ir.graph import Graph
 from ..passes.base import Preserves
-from .grids import Grid, best_scales
-from .layers import NewWeights, WeightLayer, check_names, pick
+from .grids import Grid, Grids, best_scales, pick_grid
+from .layers import NewWeights, WeightLayer, check_names
 from .reconstruction import LayerProblem, compress_layers
 
-Grids = Grid | int | Mapping[str, Grid | int]
-"""A grid or a width for all layers, or by layer name or pattern; layers that are not named stay as they are."""
+SCALE_WORK = 1 << 20
+"""Weights times scales tried for a layer; small layers, where rounding hurts most, get more scales."""
+
+MOST_SCALES = 48
+SCALE_SPAN = (0.6, 1.3)
 
 
 def grid_of(grids: Grids, layer: WeightLayer) -> Grid | None:
@@ -32,8 +35,7 @@ def grid_of(grids: Grids, layer: WeightLayer) -> Grid | None:
     Raises:
         UsageError: shared weights, which one scale for each channel would drive apart; a binary grid for pruned ones.
     """
-    found = pick(grids, layer.name)
-    grid = Grid(width=found) if isinstance(found, int) else found
+    grid = pick_grid(grids, layer.name)
     if grid is not None and layer.promise.clusters is not None:
         raise UsageError(
             f"layer '{layer.name}' has shared weights, which rounding one by one would separate",
@@ -140,17 +142,28 @@ def quantized_rows(
         raw (out, K) int64, scales (out,), bias (out,).
     """
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    room = SCALE_WORK // max(start.size, 1)
+    factors = scale_factors(min(room, MOST_SCALES)) if refit else np.ones(1)
     for group, gram in enumerate(problem.damped):
-        rows = np.arange(len(start)).reshape(problem.layer.groups, -1)[group]
+        rows = np.repeat(np.arange(len(start)).reshape(problem.layer.groups, -1)[group], len(factors))
         own = None if mask is None else mask[rows]
-        target, scale = problem.target[rows], scales[rows]
+        target, floor = problem.target[rows], problem.least_scale[rows]
+        scale = np.float64(np.float32(np.maximum(scales[rows] * np.tile(factors, len(rows) // len(factors)), floor)))
         raw = _sequential(start[rows], gram, scale, grid, own)
         nearest = grid.round(start[rows, :-1] / scale[:, None]) * (1 if own is None else own)
         better = _loss(target, gram, raw, scale) <= _loss(target, gram, nearest, scale)
         descent = _Descent(target, gram, grid, own, np.where(better[:, None], raw, nearest), scale)
-        parts.append(descent.run(sweeps, refit=refit, floor=problem.least_scale[rows]))
+        raw, scale, bias = descent.run(sweeps, refit=refit, floor=floor)
+        losses = _loss(target, gram, raw, scale).reshape(-1, len(factors))
+        best = np.arange(0, len(rows), len(factors)) + losses.argmin(axis=1)
+        parts.append((raw[best], scale[best], bias[best]))
     joined = [np.concatenate(list(part)) for part in zip(*parts, strict=True)]
     return joined[0], joined[1], joined[2]
+
+
+def scale_factors(count: int) -> np.ndarray:
+    """Factors on the scale of least rounding error to try, 1 among them."""
+    return np.append(np.geomspace(*SCALE_SPAN, count - 1), 1.0) if count > 1 else np.ones(1)
 
 
 def best_bias(target: np.ndarray, gram: np.ndarray, weights: np.ndarray) -> np.ndarray:

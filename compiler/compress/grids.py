@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..errors import UsageError
 from ..ir.affine import TINY
 from ..ir.types import Affine
+from .layers import pick
 
 CANDIDATES = 80
 """Scales tried for a channel before the best one is refined."""
@@ -92,6 +94,16 @@ class Grid:
         if self.kind is GridKind.UNIFORM:
             return np.clip(np.rint(ratios), levels[0], levels[-1]).astype(np.int64)
         return levels[np.searchsorted((levels[:-1] + levels[1:]) / 2, ratios)]
+
+
+Grids = Grid | int | Mapping[str, Grid | int]
+"""A grid or a width for all layers, or by layer name or pattern; layers that are not named stay as they are."""
+
+
+def pick_grid(grids: Grids, layer: str) -> Grid | None:
+    """The grid chosen for a layer, or None to leave it as it is."""
+    found = pick(grids, layer) if isinstance(grids, Mapping) else grids
+    return Grid(width=found) if isinstance(found, int) else found
 
 
 def min_max_scales(matrix: np.ndarray, grid: Grid) -> np.ndarray:

@@ -187,10 +187,8 @@ def with_weights(layer: WeightLayer, new: NewWeights) -> WeightLayer:
     return replace(layer, weights=real_values(new), bias=bias, encoding=new.encoding, element=new.element)
 
 
-def pick(choices: Mapping[str, Choice] | Choice, layer: str) -> Choice | None:
-    """What is chosen for a layer: the value itself, or that of the first key or pattern (`fc*`) that fits."""
-    if not isinstance(choices, Mapping):
-        return choices
+def pick(choices: Mapping[str, Choice], layer: str) -> Choice | None:
+    """What is chosen for a layer: by its name, else by the first pattern (`fc*`) that fits, else None."""
     if layer in choices:
         return choices[layer]
     for pattern, choice in choices.items():

@@ -130,8 +130,8 @@ class Prune:
 
     def solve(self, problem: LayerProblem) -> NewWeights | None:
         """Pruned weights of one layer."""
-        pattern = pick(self.pattern, problem.layer.name) or Pattern()
-        share = pick(self.sparsity, problem.layer.name)
+        pattern = self.pattern_of(problem.layer)
+        share = pick(self.sparsity, problem.layer.name) if isinstance(self.sparsity, Mapping) else self.sparsity
         if (share is None or share == 0.0) and not pattern.group:
             return None
         weights = pruned(
@@ -145,6 +145,11 @@ class Prune:
         )
         return pruned_weights(problem.layer, weights, pattern, keep_bias=not self.compensate)
 
+    def pattern_of(self, layer: WeightLayer) -> Pattern:
+        """What goes together in a layer."""
+        found = pick(self.pattern, layer.name) if isinstance(self.pattern, Mapping) else self.pattern
+        return Pattern() if found is None else found
+
     def _allocated(self, graph: Graph) -> dict[str, float]:
         """Sparsity of each layer when all runs are ranked by the share of their layer's output they carry."""
         if isinstance(self.sparsity, Mapping):
@@ -152,7 +157,7 @@ class Prune:
         scores: dict[str, np.ndarray] = {}
 
         def rank(problem: LayerProblem) -> None:
-            pattern = pick(self.pattern, problem.layer.name) or Pattern()
+            pattern = self.pattern_of(problem.layer)
             values = first_scores(problem, pattern, self.criterion, self.hessian.get(problem.layer.name))
             energy = problem.errors(np.zeros_like(problem.target)).sum() if self.criterion in _ERRORS else 1.0
             scores[problem.layer.name] = values.reshape(-1) / max(float(energy), 1e-30)
@@ -197,7 +202,8 @@ def pruned(
 ) -> np.ndarray:
     """Weights and bias (out, K + 1) with a share of the runs of weights set to zero.
 
-    OBS removes in rounds of equal factors. Any other criterion ranks once. What is zero already stays zero.
+    OBS removes in rounds of equal factors, and is never worse than magnitude or input-scaled magnitude with the same
+    compensation. Any other criterion ranks once. What is zero already stays zero.
     """
     weights = problem.target.copy()
     alive = problem.layer.mask if problem.layer.promise.zeros or problem.layer.promise.group else None
@@ -214,7 +220,16 @@ def pruned(
         share = sparsity if turn == rounds else 1.0 - (1.0 - sparsity) ** (turn / rounds)
         mask = pattern.mask(scores, mask, share)
         weights, scores = refit(problem, mask, pattern, score=turn < rounds)
-    return weights
+    if alive is not None:
+        return weights
+    others = (Criterion.INPUT, Criterion.MAGNITUDE)  # greedy removal has no guarantee: never worse than these
+    candidates = [weights, *(pruned(problem, sparsity, pattern, other) for other in others)]
+    return min(candidates, key=lambda found: _damped_error(problem, found))
+
+
+def _damped_error(problem: LayerProblem, weights: np.ndarray) -> float:
+    lost = problem.by_group(weights - problem.target)
+    return float((np.matmul(lost, problem.damped) * lost).sum())
 
 
 def first_scores(
@@ -256,7 +271,8 @@ def refit(
 
     target = problem.target
     weights = np.zeros_like(target)
-    scores = np.zeros(pattern.runs(mask).shape[:2] if pattern.block > 1 else mask.shape)
+    runs = pattern.runs(mask).shape[1]
+    scores = np.zeros((len(mask), runs))
     per_group, size = len(target) // problem.layer.groups, mask.shape[1]
     for row, keep in enumerate(mask):
         gram = problem.damped[row // per_group]
@@ -270,16 +286,18 @@ def refit(
             if pattern.block == 1:
                 scores[row, live[:-1]] = weights[row, live[:-1]] ** 2 / (2 * np.diag(inverse)[:-1])
             else:
-                scores[row] = _row_scores(weights[row], inverse, live[:-1], pattern.block, scores.shape[1])
+                scores[row] = _row_scores(weights[row], inverse, live[:-1], pattern.block, runs)
     return weights, scores
 
 
 def _row_scores(weights: np.ndarray, inverse: np.ndarray, live: np.ndarray, length: int, runs: int) -> np.ndarray:
     """OBS scores of the blocks of one output channel; `inverse` is that of its support, lower triangle valid."""
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
     scores = np.zeros(runs)
+    if len(live) == 0:
+        return scores
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
     block = live // length
-    starts = np.flatnonzero(np.r_[True, np.diff(block) > 0]) if len(live) else np.zeros(0, np.int64)
+    starts = np.flatnonzero(np.r_[True, np.diff(block) > 0])
     for start, end in zip(starts, np.append(starts[1:], len(live)), strict=True):
         own = weights[live[start:end]]
         scores[block[start]] = own @ np.linalg.solve(inverse[start:end, start:end], own) / 2

@@ -110,7 +110,7 @@ class LayerProblem:
         return rows.reshape(self.layer.groups, -1, *rows.shape[1:])
 
     def errors(self, weights: np.ndarray) -> np.ndarray:
-        """Mean squared error of each output channel that weights and bias (out, K + 1) add to the best possible, (out,)."""
+        """Mean squared error that weights and bias (out, K + 1) add to the best possible, by output channel, (out,)."""
         lost = self.by_group(np.asarray(weights) - self.target)
         return np.einsum("goi,gij,goj->go", lost, self.gram, lost, optimize=True).reshape(-1)
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from ..ir.graph import Graph
 from ..passes.base import Preserves
-from .gptq import Grids
-from .grids import Grid, best_scales, min_max_scales
-from .layers import NewWeights, WeightLayer, check_names, pick
+from .grids import Grids, best_scales, min_max_scales, pick_grid
+from .layers import NewWeights, WeightLayer, check_names
 from .reconstruction import change_layers
 
 
@@ -53,8 +52,7 @@ class RoundToNearest:
 
     def rounded(self, layer: WeightLayer) -> NewWeights | None:
         """Integer weights of one layer."""
-        found = pick(self.grids, layer.name)
-        grid = Grid(width=found) if isinstance(found, int) else found
+        grid = pick_grid(self.grids, layer.name)
         if grid is None:
             return None
         shared = layer.promise.clusters is not None

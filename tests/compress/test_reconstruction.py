@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boardfit.compress.adaround import AdaRound, _pull, activation_errors
 from boardfit.compress.gptq import Gptq, best_bias
 from boardfit.compress.grids import Grid, GridKind, best_scales, min_max_scales
 from boardfit.compress.layers import WeightLayer, weight_layers
@@ -217,3 +218,35 @@ def test_layers_read_weights_behind_dequantize() -> None:
     layers: list[WeightLayer] = weight_layers(graph)
     assert [layer.name for layer in layers] == ["fc1", "fc2"]
     assert all(layer.element is not None and layer.element.width == 4 for layer in layers)
+
+
+def test_learned_rounding_is_never_worse_behind_the_activation() -> None:
+    data = {"x": correlated(np.random.default_rng(0), 300, 1, 16)}
+    problem = problem_of(mlp(1), data, "fc1")
+    start, learned = Gptq(data, 3).solve(problem), AdaRound(data, 3, steps=200, rate=0.05).solve(problem)
+    assert start is not None and learned is not None and start.bias is not None and learned.bias is not None
+    before = activation_errors(problem, joined(start, start.bias))
+    after = activation_errors(problem, joined(learned, learned.bias))
+    assert np.all(after <= before * (1 + 1e-5) + 1e-12)
+    assert learned.element == start.element
+    nearest = RoundToNearest(3).rounded(problem.layer)
+    assert nearest is not None and problem.layer.bias is not None
+    assert after.sum() < 0.7 * activation_errors(problem, joined(nearest, problem.layer.bias)).sum()
+
+
+def test_learned_rounding_keeps_pruned_weights() -> None:
+    graph, data = mlp(), {"x": correlated(np.random.default_rng(0), 60, 1, 16)}
+    sparse = run_passes(graph, [Prune(data, 0.5)]).graph
+    rounded = run_passes(sparse, [AdaRound(data, 3, steps=50)]).graph
+    for before, after in zip(weight_layers(sparse), weight_layers(rounded), strict=True):
+        assert not np.any(after.weights[before.weights == 0])
+
+
+def test_the_learned_slope_is_that_of_the_regulariser() -> None:
+    share = np.array([0.1, 0.4, 0.6, 0.95])
+    for progress in (0.3, 0.7, 1.0):
+        rest = (progress - 0.2) / 0.8
+        beta = 2.0 + 9.0 * (1.0 + np.cos(rest * np.pi))
+        step = 1e-6
+        numeric = np.abs(2 * (share - step) - 1) ** beta - np.abs(2 * (share + step) - 1) ** beta
+        assert _pull(share, progress) == pytest.approx(numeric / (2 * step), rel=1e-4, abs=1e-6)
