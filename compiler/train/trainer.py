@@ -338,9 +338,8 @@ class _Session:
 def _rules(training: Training) -> dict[str, WeightRule]:
     quantizers = training.constraints.weights
     layers = weight_layers(training.graph)
-    return {
-        layer.name: rule_of(layer, None if quantizers is None else pick(quantizers, layer.name)) for layer in layers
-    }
+    named = quantizers if isinstance(quantizers, Mapping) else {"*": quantizers}
+    return {layer.name: rule_of(layer, pick(named, layer.name)) for layer in layers}
 
 
 def _activation_types(training: Training) -> dict[str, Any]:
