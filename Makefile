@@ -18,7 +18,7 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := test
-.PHONY: readme typings-tree demo test fast check format bench bench-foundation bench-estimator bench-mcu bench-fpga tools clean
+.PHONY: readme typings-tree demo test fast check format bench bench-foundation bench-compression bench-estimator bench-mcu bench-fpga tools clean
 
 $(READY): pyproject.toml .ci/set-up
 	@PYTHON="$(PYTHON)" bash .ci/set-up python $(VENV)
@@ -64,6 +64,9 @@ bench-fpga: $(READY) tools
 
 bench-estimator: $(READY)
 	$(BIN)/python -m benchmarks.estimator
+
+bench-compression: $(READY) tools
+	$(BIN)/python -m benchmarks.compression
 
 bench-mcu: $(READY) tools
 	$(BIN)/python -m benchmarks.mcu

@@ -130,7 +130,7 @@ def _sample(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nda
     rows = np.clip(rows + np.float32(1.0), 0.0, np.float32(height + 1))
     columns = np.clip(columns + np.float32(1.0), 0.0, np.float32(width + 1))
     top, left = rows.astype(np.int32), columns.astype(np.int32)
-    down, right = rows - top, columns - left
+    down, right = rows - top.astype(np.float32), columns - left.astype(np.float32)
     stride = width + 3
     first = np.arange(count, dtype=np.int32)[:, None, None] * ((height + 3) * stride) + top * stride + left
     result = np.empty(images.shape, np.float32)

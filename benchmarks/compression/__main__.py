@@ -1,0 +1,142 @@
+"""`make bench-compression`: the LeNets on MNIST from the dense network to the executed image, and ad01 distilled.
+
+Writes `benchmarks/results/compression.json`, rows {case, recipe, seed, bytes, decoder_bytes, ratio, error_percent,
+base_error_percent, seconds, instructions, dense_instructions, bytes_equal}. Bytes are all constants of the emitted C,
+code stands beside them; the error is the integer interpreter's on the test images; instructions are counted on the
+emulated Cortex-M4, of the compressed and of the dense int8 network. What is done is kept in build/benchmarks/ and not
+done again: an interrupted run goes on where it was.
+
+    python -m benchmarks.compression [lenet300 lenet5 ad01] [--seed 1 ...] [--validation]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from boardfit.options import Optimize
+
+from .. import corpus
+from ..results import Row, Value, print_rows, write_rows
+from .autoencoder import run_autoencoder
+from .measurement import cost, error_percent
+from .networks import mnist
+from .recipe import Chain, Recipe
+from .settings import RECIPES
+
+BUILD = corpus.ROOT / "build" / "benchmarks"
+SEEDS = (1, 2, 3)
+CASES = (*RECIPES, "ad01")
+
+
+def run_case(recipe: Recipe, seed: int, folder: Path, *, part: str, progress: bool) -> list[Row]:
+    """Rows of one case and seed."""
+    start = time.perf_counter()
+    chain = Chain(recipe, seed, folder, progress=progress)
+    data = mnist(part, recipe.architecture.input)
+    base = chain.base()
+    graphs = [base]
+    dense = chain.integers(base, None)
+    dense_cost, base_error = cost(dense, data, Optimize.SPEED), error_percent(dense, data)
+    stages = []
+    for index in range(len(recipe.stages)):
+        graphs.append(chain.stage(index, graphs[-1], base))
+        stages.append(graphs[-1])
+    rows: list[Row] = []
+    for name, target in recipe.targets.items():
+        graph = chain.integers(chain.target(name, stages[target.stage], base), target.bias_bits)
+        found = cost(graph, data, Optimize.SIZE)
+        rows.append(
+            {
+                "case": recipe.architecture.name,
+                "recipe": name,
+                "seed": seed,
+                "bytes": found.bytes,
+                "decoder_bytes": found.code_bytes,
+                "ratio": round(4 * recipe.architecture.parameters / found.bytes, 1),
+                "error_percent": round(error_percent(graph, data), 2),
+                "base_error_percent": round(base_error, 2),
+                "seconds": round(chain.seconds(name), 1),
+                "instructions": found.instructions,
+                "dense_instructions": dense_cost.instructions,
+                "dense_bytes": dense_cost.bytes,
+                "formats": " ".join(found.formats),
+                "bytes_equal": found.equal and dense_cost.equal,
+            }
+        )
+        print_rows(f"{recipe.architecture.name}, seed {seed}", rows[-1:])
+    print(f"  {time.perf_counter() - start:.0f} s", flush=True)
+    return rows
+
+
+def means(rows: list[Row]) -> list[Row]:
+    """One row for each case and recipe: means over the seeds."""
+    found: list[Row] = []
+    for key in dict.fromkeys((row["case"], row["recipe"]) for row in rows):
+        group = [row for row in rows if (row["case"], row["recipe"]) == key]
+        merged: dict[str, Value] = {"case": key[0], "recipe": key[1], "seed": "mean"}
+        for name, value in group[0].items():
+            numbers: list[Any] = [row[name] for row in group]
+            if isinstance(value, bool):
+                merged[name] = all(numbers)
+            elif isinstance(value, (int, float)) and name != "seed":
+                merged[name] = round(sum(numbers) / len(numbers), 2)
+        found.append(merged)
+    return found
+
+
+def stored(path: Path, rows: list[Row] | None = None) -> list[Row] | None:
+    """Rows kept in a file: written whole if given, else read; None if there are none."""
+    if rows is not None:
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(rows, indent=1) + "\n")
+        part.replace(path)
+        return rows
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _rows(case: str, seed: int, folder: Path, part: str) -> list[Row]:
+    progress = sys.stdout.isatty()
+    if case == "ad01":
+        return run_autoencoder(seed, folder, progress=progress)
+    return run_case(RECIPES[case], seed, folder, part=part, progress=progress)
+
+
+def main(arguments: list[str]) -> int:
+    """Run, print, write; the exit code is 1 if an output byte differs from the interpreter's."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compression")
+    parser.add_argument("case", nargs="*", default=list(CASES), help=f"of {', '.join(CASES)}; default all")
+    parser.add_argument("--seed", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--validation", action="store_true", help="errors on the validation images; writes no results")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.case) - set(CASES):
+        parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    if not corpus.available():
+        print(corpus.missing())
+        return 0
+    part = "validation" if options.validation else "test"
+    rows: list[Row] = []
+    for case in options.case:
+        for seed in options.seed:
+            folder = BUILD / f"{case}-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"rows-{part}.json"
+            found = stored(path)
+            if found is None:
+                found = stored(path, _rows(case, seed, folder, part))
+            rows += found or []
+    for case in options.case:
+        own = [row for row in rows if row["case"] == case]
+        print_rows(case, own)
+        print_rows(f"{case}, means over the seeds", means(own))
+    if not options.validation and set(options.case) == set(CASES) and set(options.seed) == set(SEEDS):
+        print(f"written to {write_rows('compression', rows)}")
+    return 0 if all(row.get("bytes_equal", True) for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,40 @@
+"""Settings of the cases, chosen on the validation images."""
+
+from __future__ import annotations
+
+from boardfit.train.options import TrainOptions
+
+from .networks import LENET5, LENET300
+from .recipe import Recipe, Stage, Target
+
+RECIPES: dict[str, Recipe] = {
+    "lenet300": Recipe(
+        architecture=LENET300,
+        base=TrainOptions(epochs=5, learning_rate=2e-3, weight_decay=0.01),
+        stages=(Stage(9000, 2), Stage(3600, 4), Stage(1900, 6)),
+        targets={
+            "160x": Target(1, 16, 1),
+            "300x": Target(2, 16, 2),
+            "500x": Target(2, 8, 3),
+        },
+        copies=5,
+        deformation=0.6,
+        labels=0.3,
+        temperature=2.0,
+        batch=500,
+        compiled=True,
+    ),
+    "lenet5": Recipe(
+        architecture=LENET5,
+        base=TrainOptions(epochs=2, learning_rate=2e-3, weight_decay=0.01),
+        stages=(Stage(12000, 1), Stage(4000, 3), Stage(1600, 4)),
+        targets={"300x": Target(1, 16, 1), "1110x": Target(2, 8, 2)},
+        copies=3,
+        deformation=0.8,
+        labels=0.3,
+        temperature=2.0,
+        batch=500,
+        compiled=False,
+    ),
+}
+"""Case name to its recipe."""
