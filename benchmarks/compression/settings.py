@@ -26,14 +26,14 @@ RECIPES: dict[str, Recipe] = {
     ),
     "lenet5": Recipe(
         architecture=LENET5,
-        base=TrainOptions(epochs=2, learning_rate=2e-3, weight_decay=0.01),
-        stages=(Stage(12000, 1), Stage(4000, 3), Stage(1600, 4)),
+        base=TrainOptions(epochs=2, learning_rate=1.5e-3, weight_decay=0.01),
+        stages=(Stage(12000, 1, 1e-3), Stage(4000, 3, 1e-3), Stage(1600, 4, 1e-3)),
         targets={"300x": Target(1, 16, 1), "1110x": Target(2, 8, 2)},
         copies=3,
         deformation=0.8,
         labels=0.3,
         temperature=2.0,
-        batch=500,
+        batch=128,
         compiled=False,
     ),
 }
