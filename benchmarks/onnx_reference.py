@@ -50,17 +50,13 @@ def outputs(path: Path, samples: np.ndarray) -> list[np.ndarray]:
     return run_samples(model_for_onnxruntime(path), samples)
 
 
-def logits(
-    path: Path, graph: Graph, samples: np.ndarray, *, integer_pooling: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def logits(path: Path, graph: Graph, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The quantized input of the last softmax: (boardfit's interpreter, onnxruntime), raw integers.
 
     Args:
         path: a file with QuantizeLinear and DequantizeLinear around its softmax.
         graph: its integer graph.
         samples: (S, *input shape at batch 1) raw integers.
-        integer_pooling: make the average pool's input an output too: onnxruntime then uses its integer operator.
-            Else it may fuse that tensor away and pool in binary32, where the order of additions decides ties.
     """
     model = onnx.load(str(path))
     softmax = [node for node in model.graph.node if node.op_type == "Softmax"][-1]
@@ -68,9 +64,6 @@ def logits(
     quantized = makers[softmax.input[0]].input[0]
     del model.graph.output[:]
     model.graph.output.append(helper.make_tensor_value_info(quantized, TensorProto.INT8, None))
-    if integer_pooling:
-        pools = [makers[node.input[0]].input[0] for node in model.graph.node if node.op_type == "AveragePool"]
-        model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.INT8, None) for name in pools)
     theirs = run_samples(model, samples)[0].astype(np.int64)
     tensor = [node for node in graph.nodes if node.op == "Softmax"][-1].inputs[0]
     parts = run_chunks(graph, {graph.inputs[0]: samples.astype(np.int64)}, keep=(tensor,))

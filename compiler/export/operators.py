@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..frontend.averages import ARITHMETIC
 from ..ir.graph import Node
 from ..ir.types import FLOAT32, Affine, ElementType, Float32
 from ..numerics import quantize
@@ -105,6 +106,8 @@ def _pool(operator: str) -> Exporter:
             operator, [writer.first(node.inputs[0])], kernel_shape=list(attrs.kernel), strides=list(attrs.strides),
             pads=list(attrs.pads), ceil_mode=int(any(attrs.overhang)), **further,
         )  # fmt: skip
+        if isinstance(attrs, AveragePool2DAttrs):  # where quantizers surround it, the wiring alone would decide
+            writer.note(ARITHMETIC, attrs.arithmetic.value)
         writer.bind_first(node.outputs[0], made)
 
     return export

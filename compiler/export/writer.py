@@ -86,6 +86,11 @@ class Writer:
         self.nodes.append(helper.make_node(op, list(inputs), [made], name=name, **attributes))
         return made
 
+    def note(self, key: str, value: str) -> None:
+        """Metadata of the node added last."""
+        entry = self.nodes[-1].metadata_props.add()
+        entry.key, entry.value = key, value
+
     def constant(self, values: np.ndarray, stem: str) -> str:
         """Add an initialiser and return its name."""
         from onnx import numpy_helper

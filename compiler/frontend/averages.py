@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto, TensorProto
 
+ARITHMETIC = "boardfit.arithmetic"
+"""Metadata of an AveragePool in files boardfit writes: the value of `ops.average_pool2d.MeanArithmetic` it has."""
+
 MOVES = ("Transpose", "Identity")
 """Operators that may stand between a pool and its DequantizeLinear or QuantizeLinear."""
 
@@ -24,6 +27,7 @@ class QuantizedAverage:
     """An AveragePool with a DequantizeLinear before and a QuantizeLinear behind it.
 
     Attributes:
+        noted: the arithmetic that the node's metadata names; '' if it has none.
         integer_operator: whether onnxruntime (1.31, x86) makes a QLinearAveragePool of the three. It does if
             both integer tensors have one type, after the int8 tensors that stand between one QuantizeLinear and one
             DequantizeLinear have become uint8. Over a whole image that operator sums integers; over smaller windows
@@ -31,12 +35,15 @@ class QuantizedAverage:
     """
 
     integer_operator: bool
+    noted: str = ""
 
 
 def states_binary32(output: str, averages: Mapping[str, QuantizedAverage], *, whole: bool) -> bool:
     """Whether the AveragePool that makes `output` means binary32 arithmetic; `whole`: its window is the image."""
     found = averages.get(output)
-    return found is not None and not (whole and found.integer_operator)
+    if found is None or found.noted:
+        return found is not None and found.noted == "binary32"
+    return not (whole and found.integer_operator)
 
 
 def quantized_averages(graph: GraphProto) -> dict[str, QuantizedAverage]:
@@ -52,7 +59,8 @@ def quantized_averages(graph: GraphProto) -> dict[str, QuantizedAverage]:
                 wiring.type_for_onnxruntime(before.input[0], before),
                 wiring.type_for_onnxruntime(behind.output[0], behind),
             )
-            found[node.output[0]] = QuantizedAverage(integers[0] == integers[1])
+            notes = [entry.value for entry in node.metadata_props if entry.key == ARITHMETIC]
+            found[node.output[0]] = QuantizedAverage(integers[0] == integers[1], "".join(notes))
     return found
 
 

@@ -20,10 +20,12 @@ from boardfit.frontend import import_model, load_model
 from boardfit.interp import run
 from boardfit.ir import Graph
 from boardfit.ops import OPS
+from boardfit.ops.average_pool2d import AveragePool2DAttrs, MeanArithmetic
 from boardfit.options import QuantizeOptions
 from boardfit.passes.lower_quantized import LowerQuantized
 from boardfit.pipeline import canonical_passes, run_passes
 from boardfit.prepare import guessed_inputs
+from tests.quantize.networks import Network
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits.onnx"
 
@@ -55,6 +57,18 @@ def test_corpus(name: str) -> None:
     if not available():
         pytest.skip(missing())
     check_round_trip(model_path(name))
+
+
+@pytest.mark.parametrize("arithmetic", list(MeanArithmetic))
+def test_averages_keep_their_arithmetic(arithmetic: MeanArithmetic) -> None:
+    """In a file, quantizers around a pool would state binary32; its metadata says what was meant."""
+    net = Network(1, 8, 8, 4)
+    attrs = AveragePool2DAttrs((2, 2), (2, 2), arithmetic=arithmetic)
+    graph = net.done(net.add("AveragePool2D", [net.x], attrs))
+    quantized = quantize_for_mcu(graph, guessed_inputs(graph), QuantizeOptions())
+    again = canonical(import_model(export_model(quantized), "exported.onnx", "exported"))
+    found = [node.attrs for node in again.nodes if isinstance(node.attrs, AveragePool2DAttrs)]
+    assert [a.arithmetic for a in found] == [arithmetic]
 
 
 def test_every_op_is_written_or_says_why_not() -> None:

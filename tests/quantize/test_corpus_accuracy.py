@@ -91,15 +91,14 @@ def onnxruntime_outputs(path: Path, x: np.ndarray, tensors: tuple[str, ...]) -> 
     return [np.asarray(values) for values in found]
 
 
-def around_softmax(path: Path) -> tuple[str, str]:
-    """The int8 tensors a quantized classifier's softmax and average pool read."""
+def softmax_input(path: Path) -> str:
+    """The int8 tensor a quantized classifier's softmax reads."""
     import onnx
 
     model = onnx.load(path)
     producers = {output: node for node in model.graph.node for output in node.output}
-    readers = {node.op_type: node for node in model.graph.node if node.op_type in ("Softmax", "AveragePool")}
-    softmax, pool = (producers[readers[op].input[0]].input[0] for op in ("Softmax", "AveragePool"))
-    return softmax, pool
+    softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
+    return producers[softmax.input[0]].input[0]
 
 
 def test_kws_int8_file_equals_onnxruntime() -> None:
@@ -109,18 +108,14 @@ def test_kws_int8_file_equals_onnxruntime() -> None:
 
 def test_ic_int8_file_follows_onnxruntime() -> None:
     pixels, y = corpus.cifar("test")
-    compare_with_onnxruntime("ic01_int8", pixels - 128, y, equal=0.96, within_one=0.98)
+    compare_with_onnxruntime("ic01_int8", pixels - 128, y, equal=0.97, within_one=0.99)
 
 
 def compare_with_onnxruntime(name: str, x: np.ndarray, y: np.ndarray, *, equal: float, within_one: float) -> None:
-    """Scales are kept; accuracy and pre-softmax integers are onnxruntime's.
-
-    The pool's input is made an output too: then onnxruntime pools with its integer operator. Otherwise it fuses that
-    Quantize away and pools in binary32, where the order of additions decides ties that are exact in integers.
-    """
+    """Scales are kept; accuracy and pre-softmax integers are onnxruntime's."""
     path = corpus.model_path(name)
     graph = integer_graph(name)
-    reference, logits, _ = onnxruntime_outputs(path, x, around_softmax(path))
+    reference, logits = onnxruntime_outputs(path, x, (softmax_input(path),))
     softmax = next(node for node in graph.nodes if node.op == "Softmax")
     element = graph.types[softmax.inputs[0]].element
     assert isinstance(element, Affine)
