@@ -94,7 +94,7 @@ class GradualPruning:
         if self.group:
             return {name: self._pattern(score, weights[name], done) for name, score in scores.items()}
         if isinstance(self.density, Mapping):
-            densities: Mapping[str, float] | float = self.density
+            densities = self.density
             found: dict[str, np.ndarray] = {}
             for name, score in scores.items():
                 final = pick(densities, name)
