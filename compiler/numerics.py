@@ -23,6 +23,13 @@ MAX_SHIFT = 54
 """Largest shift: 32 (the high word) plus 22, so that (zero_point << 22) + 2**21 fits 32 bits."""
 
 
+def signed_digits(raw: np.ndarray) -> np.ndarray:
+    """Non-zero digits of the canonical signed-digit form of each integer: the ones of 3n xor n (Reitwiesner 1960)."""
+    magnitude = np.abs(np.asarray(raw, np.int64))
+    pattern = ((3 * magnitude) ^ magnitude).astype("<u8")
+    return np.unpackbits(pattern.reshape(-1, 1).view(np.uint8), axis=1).sum(axis=1).reshape(magnitude.shape)
+
+
 def wrap(raw: np.ndarray, element: FixedPoint) -> np.ndarray:
     """Reduce modulo 2**width into the range of `element` (AP_WRAP)."""
     span = 1 << element.width if element.width < 64 else 0

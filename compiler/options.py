@@ -30,6 +30,7 @@ class Strategy(str, Enum):
 
     LATENCY = "latency"
     RESOURCE = "resource"
+    DISTRIBUTED_ARITHMETIC = "distributed_arithmetic"  # shared adder graphs made by da4ml, no multipliers
 
 
 class Goal(str, Enum):

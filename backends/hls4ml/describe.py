@@ -15,6 +15,7 @@ from boardfit.estimate.fpga.layer_cost import Pricing
 from boardfit.estimate.report import Estimate, LayerEstimate
 from boardfit.ir import FixedPoint, Graph
 from boardfit.ir.types import Overflow, Rounding
+from boardfit.numerics import signed_digits
 from boardfit.options import HlsTool, IoType
 from boardfit.plan.fpga import FpgaPlan
 from boardfit.resources import Resources
@@ -201,10 +202,8 @@ def _precision(element: FixedPoint | None) -> Precision:
 
 def weight_statistics(values: np.ndarray, element: FixedPoint) -> WeightStatistics:
     """Statistics of real weights in a type."""
-    raw = np.abs(np.rint(np.ldexp(values, element.frac)).astype(np.int64)).reshape(-1)
-    # non-zero digits of the canonical signed-digit form of n: ones of 3n xor n (Reitwiesner 1960)
-    bits = ((3 * raw) ^ raw).astype("<u8").view(np.uint8).reshape(-1, 8)
-    digits = np.unpackbits(bits, axis=1).sum(axis=1)
+    raw = np.rint(np.ldexp(values, element.frac)).astype(np.int64).reshape(-1)
+    digits = signed_digits(raw)
     return WeightStatistics(
         count=raw.size,
         nonzero=float(np.count_nonzero(raw)),

@@ -91,7 +91,7 @@ def modes(candidates: Candidates) -> list[Candidates]:
     if candidates.io_type is IoType.STREAM:
         return [candidates]
     pipeline = {
-        name: tuple(plan for plan in plans if plan.strategy is Strategy.LATENCY)
+        name: tuple(plan for plan in plans if plan.strategy is not Strategy.RESOURCE)
         for name, plans in candidates.layers.items()
     }
     shared = any(plan.strategy is Strategy.RESOURCE for plans in candidates.layers.values() for plan in plans)

@@ -22,6 +22,7 @@ from boardfit.estimate.fpga import Fifo
 from boardfit.ir import FixedPoint
 from boardfit.options import HlsTool, IoType, Strategy
 
+from .distributed_arithmetic import adder_graphs
 from .extension import extension
 from .fifo_pragmas import bind_storage, set_depths
 from .layer import HlsLayer
@@ -35,7 +36,11 @@ TOOL_NAMES = {HlsTool.VIVADO: "Vivado", HlsTool.VITIS: "Vitis"}
 UNCERTAINTY = {HlsTool.VIVADO: "12.5%", HlsTool.VITIS: "27%"}
 """Share of the clock period kept for routing: the tools' defaults, as in hls4ml."""
 
-STRATEGY_NAMES = {Strategy.LATENCY: "Latency", Strategy.RESOURCE: "Resource"}
+STRATEGY_NAMES = {
+    Strategy.LATENCY: "Latency",
+    Strategy.RESOURCE: "Resource",
+    Strategy.DISTRIBUTED_ARITHMETIC: "distributed_arithmetic",
+}
 
 LEFT_OUT = ("build_lib.sh", "hls4ml_config.yml", "_bridge.cpp", "_test.cpp", "tb_data/", "firmware/weights/README.md")
 """hls4ml's files that are not part of the project: the Python bridge, its configuration, its test bench."""
@@ -89,12 +94,13 @@ def write_project(network: LayerList, settings: Settings, fifos: Mapping[FifoKey
         fifos: depth of every FIFO of a streamed project; without, those of hls4ml.
 
     Raises:
-        ToolError: hls4ml is not installed.
+        ToolError: hls4ml, or da4ml where a layer needs it, is not installed.
     """
     with (
         tempfile.TemporaryDirectory(prefix="boardfit-hls4ml-") as folder,
         quiet_hls4ml(),
         extension(Path(folder)),
+        adder_graphs(network),
     ):
         from hls4ml.model.graph import ModelGraph
 

@@ -32,10 +32,13 @@ FEW_PLANS = 8
 
 
 def few(plans: tuple[LayerPlan, ...]) -> tuple[LayerPlan, ...]:
-    """Plans evenly spread over the legal ones, the first and the last among them."""
+    """Plans evenly spread over the legal ones: all that share nothing, the last, and some between."""
     if len(plans) <= FEW_PLANS:
         return plans
-    return tuple(plans[index * (len(plans) - 1) // (FEW_PLANS - 1)] for index in range(FEW_PLANS))
+    unrolled = tuple(plan for plan in plans if plan.reuse_factor == 1)
+    others = tuple(plan for plan in plans if plan.reuse_factor > 1)
+    count = FEW_PLANS - len(unrolled)
+    return (*unrolled, *(others[index * (len(others) - 1) // (count - 1)] for index in range(count)))
 
 
 class GraphWidthPlanner:

@@ -14,6 +14,7 @@ from ..ir.graph import Graph, Node
 from ..ops.conv2d import Conv2DAttrs
 from ..ops.conv_transpose2d import ConvTranspose2DAttrs
 from ..options import BackendOptions, IoType, Strategy
+from . import distributed_arithmetic
 
 UNROLL_LIMIT = 4096
 """Vivado HLS stops at loops unrolled, and arrays partitioned, into more pieces than this."""
@@ -28,6 +29,10 @@ class LayerPlan:
 
     strategy: Strategy
     reuse_factor: int
+
+
+ADDER_GRAPH = LayerPlan(Strategy.DISTRIBUTED_ARITHMETIC, 1)
+"""Distributed arithmetic has no reuse factor: every product exists, as adders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ def find_candidates(graph: Graph, options: BackendOptions) -> Candidates:
     products = products_of(graph)
     io_type = options.io_type or choose_io_type(products)
     return Candidates(
-        io_type, {node.name: tuple(_candidates(node, product, io_type, options)) for node, product in products}
+        io_type, {node.name: tuple(_candidates(node, product, io_type, options, graph)) for node, product in products}
     )
 
 
@@ -155,8 +160,12 @@ def choose_io_type(products: Sequence[tuple[Node, Product]]) -> IoType:
     return IoType.STREAM if many else IoType.PARALLEL
 
 
-def _candidates(node: Node, product: Product, io_type: IoType, options: BackendOptions) -> list[LayerPlan]:
+def _candidates(
+    node: Node, product: Product, io_type: IoType, options: BackendOptions, graph: Graph
+) -> list[LayerPlan]:
     """Plans of one layer, fastest first, within what the user asked for."""
+    if options.strategy is Strategy.DISTRIBUTED_ARITHMETIC:
+        return [_adder_graph(node, product, io_type, options, graph)]
     only_latency = product.depthwise and io_type is IoType.PARALLEL  # hls4ml has no Resource form of it
     reuse = options.reuse_factor
     if only_latency and options.strategy is Strategy.RESOURCE:
@@ -172,6 +181,8 @@ def _candidates(node: Node, product: Product, io_type: IoType, options: BackendO
     plans: list[LayerPlan] = []
     if options.strategy in (None, Strategy.LATENCY) and product.products < UNROLL_LIMIT:
         plans.append(LayerPlan(Strategy.LATENCY, 1))
+        if options.strategy is None and _may_be_adder_graph(node, product, io_type):
+            plans.append(ADDER_GRAPH)
         if only_latency or options.strategy is Strategy.LATENCY:
             plans += [LayerPlan(Strategy.LATENCY, rf) for rf in legal_reuse_factors(product) if rf > 1]
     if options.strategy in (None, Strategy.RESOURCE) and not only_latency:
@@ -185,6 +196,32 @@ def _candidates(node: Node, product: Product, io_type: IoType, options: BackendO
             hint="give --strategy resource" if not only_latency else "give --io-type io_stream",
         )
     return plans
+
+
+def _may_be_adder_graph(node: Node, product: Product, io_type: IoType) -> bool:
+    """Whether the planner may weigh distributed arithmetic; the widths decide whether its graph gets too large."""
+    reason = distributed_arithmetic.refuse_shape(node, product.positions, product.depthwise, io_type)
+    return reason is None and distributed_arithmetic.installed()
+
+
+def _adder_graph(node: Node, product: Product, io_type: IoType, options: BackendOptions, graph: Graph) -> LayerPlan:
+    """The plan where the user asked for distributed arithmetic."""
+    if options.reuse_factor not in (None, 1):
+        raise UsageError(
+            f"strategy distributed_arithmetic computes all products at once: the reuse factor is 1, not "
+            f"{options.reuse_factor}",
+            hint="leave out --reuse-factor, or give --strategy resource",
+        )
+    reason = distributed_arithmetic.refuse_shape(node, product.positions, product.depthwise, io_type)
+    reason = reason or distributed_arithmetic.refuse_size(node, graph)
+    if reason is not None:
+        raise UsageError(
+            reason,
+            node=node.source.node,
+            op_type=node.source.op_type,
+            hint="leave --strategy to the planner, which chooses for each layer",
+        )
+    return ADDER_GRAPH
 
 
 def _asked(

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from ..estimate.fpga import LayerDescription
 from ..estimate.fpga.layer_cost import LayerCost, Pricing
-from ..options import Goal, IoType
+from ..options import Goal, IoType, Strategy
 from ..resources import Resources
+from .distributed_arithmetic import MOST_DIGITS
 from .fpga import LayerPlan
 from .integer_program import Option, Program, solve, undominated
 
@@ -99,9 +100,11 @@ class Choice:
 
 def price(layer: LayerDescription, plans: Sequence[LayerPlan], pricing: Pricing) -> Variant:
     """A layer with its plans priced; those that another plan beats in everything are left out."""
+    digits = layer.weights.csd_digits if layer.weights else 0.0
     costs = [
         (plan, pricing.layer(dataclasses.replace(layer, strategy=plan.strategy.value, reuse_factor=plan.reuse_factor)))
         for plan in plans
+        if plan.strategy is not Strategy.DISTRIBUTED_ARITHMETIC or digits <= MOST_DIGITS
     ]
     options = [Option(cost.uses, float(cost.timing.latency), float(cost.timing.interval)) for _, cost in costs]
     return Variant(tuple(costs[index] for index in undominated(options)), layer.positions_in)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
+
+from .adder_graph import load_adder_graph_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ def from_json(text: str) -> Coefficients:
 
 @lru_cache(maxsize=1)
 def load_coefficients() -> Coefficients:
-    """The coefficients shipped with the package."""
+    """The coefficients shipped with the package, with the prices of adder graphs, which come from other data."""
     data = resources.files("boardfit.estimate").joinpath("fpga_coefficients.json")
-    return from_json(data.read_text(encoding="utf-8"))
+    fitted, adders = from_json(data.read_text(encoding="utf-8")), load_adder_graph_model()
+    return replace(
+        fitted,
+        hls={resource: {**prices, **adders.hls[resource]} for resource, prices in fitted.hls.items()},
+        synthesis={resource: {**prices, **adders.synthesis[resource]} for resource, prices in fitted.synthesis.items()},
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .adder_graph import STRATEGY
 from .coefficients import Coefficients
 from .description import LayerDescription, WeightStatistics
 from .device import Device
@@ -74,9 +75,8 @@ def count_multipliers(layer: LayerDescription, device: Device, coefficients: Coe
     wide_enough = weight_bits + input_bits >= coefficients.scalar("dsp_operand_bits")
     wide_enough = wide_enough and min(weight_bits, input_bits) > coefficients.scalar("dsp_smallest_operand")
     uses_dsp = layer.multiplier != "fabric" and (wide_enough or layer.multiplier == "dsp")
-    if layer.strategy == "distributed_arithmetic":
-        digits = max(0.0, weights.csd_digits - weights.nonzero)
-        return Multipliers(True, weights.nonzero, 0.0, 0.0, False, 0.0, 0.0, digits)
+    if layer.strategy == STRATEGY:
+        return Multipliers(True, weights.nonzero, 0.0, 0.0, False, 0.0, 0.0, 0.0)
     if layer.strategy == "latency" or layer.reuse_factor == 1:
         mean = weights.csd_digits / weights.nonzero if weights.nonzero else 0.0
         # Two-digit constants are one adder; against a narrow input three-digit ones are cheaper as adders as well.

@@ -11,10 +11,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from . import adder_graph
 from .coefficients import Coefficients
 from .description import MATRIX_KINDS, TABLE_KINDS, DesignDescription, Fifo, LayerDescription
 from .memory import bram18_blocks, fifo_blocks, weight_blocks, weight_blocks_synthesised
-from .multipliers import Multipliers
+from .multipliers import Multipliers, expected_weights
 from .timing import Timing
 
 Terms = Mapping[str, float]
@@ -39,7 +40,11 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
     ff: dict[str, float] = {"control": 1.0}
     bram: dict[str, float] = {}
     kept: dict[str, float] = {}
-    if m.unrolled:
+    if layer.strategy == adder_graph.STRATEGY:
+        size = adder_graph.size_of(layer, layer.weights or expected_weights(layer))
+        lut |= {"adders": size.adders, "adder_bits": size.adder_bits}
+        ff["adder_registers"] = size.live_bits * timing.depth / max(1.0, size.depth)
+    elif m.unrolled:
         lut["accumulate"] = m.nonzero * accum
         lut["shift_add"] = m.adder_digits * inputs
         if m.shared:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from . import adder_graph
 from .coefficients import Coefficients
 from .description import MATRIX_KINDS, TABLE_KINDS, DesignDescription, LayerDescription
 from .device import Device
-from .multipliers import Multipliers
+from .multipliers import Multipliers, expected_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,9 @@ def tree_depth(layer: LayerDescription, multipliers: Multipliers, clock: Clock) 
     The tools schedule as early as possible: a cut after every usable period. A cut behind k levels of the tree holds
     2**-k values per product; a cut at the products costs nothing where they leave a DSP slice, which has that register.
     """
+    if layer.strategy == adder_graph.STRATEGY:
+        size = adder_graph.size_of(layer, layer.weights or expected_weights(layer))
+        return int(size.depth * clock.add_ns / clock.usable_ns), 0.0
     inputs = max(1.0, multipliers.nonzero / max(1, layer.n_out))
     levels = math.ceil(math.log2(inputs)) if inputs > 1 else 0
     if not multipliers.unrolled:
