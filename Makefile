@@ -64,6 +64,7 @@ bench-fpga: $(READY) tools
 
 bench-estimator: $(READY)
 	$(BIN)/python -m benchmarks.estimator
+	$(BIN)/python -m benchmarks.estimator.distributed
 
 bench-compression: $(READY) tools
 	$(BIN)/python -m benchmarks.compression

@@ -226,7 +226,8 @@ def judge() -> tuple[list[Row], list[Row]]:
         if not 0 < statistics.csd_digits <= JUDGED_DIGITS:
             continue
         graph = layer.graph()
-        size = expected_size(statistics, *layer.raw.shape, layer.element.width)
+        inputs, outputs = layer.raw.shape
+        size = expected_size(statistics, inputs, outputs, layer.element.width)
         pairs: list[tuple[str, float, float]] = [
             ("adders", size.adders, graph.adders),
             ("adder_bits", size.adder_bits, graph.adder_bits),
