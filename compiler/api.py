@@ -1,17 +1,19 @@
-"""The Python interface: inspect, estimate, compile, verify, report. The command line is a thin layer over it."""
+"""The Python interface: inspect, estimate, compile, fit, verify, report. The command line is a thin layer over it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from . import fit as fitting
 from .artifact import Artifact, check_output
 from .backend import find_backend
 from .board import Board, find_board
+from .errors import UsageError
 from .estimate.budget import check_budget
 from .estimate.report import Estimate
-from .fit import fit
 from .inspection import Inspection, inspect_model
 from .ir.graph import Graph
 from .manifest import manifest_facts
@@ -20,6 +22,9 @@ from .prepare import Calibration, prepare
 from .reference import make_reference
 from .vendor_report import Report, report_folder
 from .verification import Verification, verify_folder
+
+if TYPE_CHECKING:
+    from .solver.design import Curve
 
 REFERENCE_SAMPLES = {"mcu": 32, "fpga": 128}
 """Reference inputs kept with an output, by kind of board."""
@@ -82,7 +87,7 @@ def estimate(
         backend=options,
         guess=True,
     )
-    return fit(prepared, target, find_backend(target.kind), quantize or QuantizeOptions(), options).estimate
+    return fitting.fit(prepared, target, find_backend(target.kind), quantize or QuantizeOptions(), options).estimate
 
 
 def compile(
@@ -126,7 +131,7 @@ def compile(
         dump=None if dump_ir is None else Path(dump_ir),
     )
     maker = find_backend(target.kind)
-    fitted = fit(prepared, target, maker, quantization, options)
+    fitted = fitting.fit(prepared, target, maker, quantization, options)
     prepared, cost = fitted.prepared, fitted.estimate
     check_budget(cost, target, prepared.model)
     artifact = maker.emit(prepared.graph, target, options)
@@ -138,6 +143,48 @@ def compile(
     )
     folder = None if output is None else artifact.write(output)
     return Compilation(prepared.graph, prepared.floating, target, cost, artifact, folder)
+
+
+def fit(
+    model: str | Path,
+    board: str | Board,
+    calibration: Calibration | None,
+    *,
+    imports: ImportOptions | None = None,
+    quantize: QuantizeOptions | None = None,
+    backend: BackendOptions | None = None,
+    points: int = 8,
+    plot: str | Path | None = None,
+) -> Curve:
+    """The trade-off curve of a model on a microcontroller: flash against loss, each point chosen by the solver.
+
+    Args:
+        calibration: a few hundred inputs; one half steers the choice, the losses are told on the other half. With
+            labels (`y` in the file) and `quantize.max_drop`, accuracy is told, else agreement with float.
+        points: budgets to solve for.
+        plot: picture to draw.
+
+    Raises:
+        BoardfitError: the model, the board, the data or the options are wrong, or the board is an FPGA.
+    """
+    from .solver.design import draw_curve, fit_curve
+
+    target = find_board(board) if isinstance(board, str) else board
+    if target.kind != "mcu":
+        raise UsageError(
+            f"{target.name} is an FPGA, where values are narrowed instead",
+            hint="boardfit compile --max-drop POINTS searches the widths",
+        )
+    options, quantization = backend or BackendOptions(), quantize or QuantizeOptions()
+    prepared = prepare(
+        model, target, calibration, imports=imports or ImportOptions(), quantize=quantization, backend=options
+    )
+    if not prepared.calibrated:
+        raise UsageError("the losses are measured on data, and there is none", hint="give --calibration data.npz")
+    curve = fit_curve(prepared, target, find_backend(target.kind), quantization, options, points)
+    if plot is not None:
+        draw_curve(curve, Path(plot))
+    return curve
 
 
 def report(folder: str | Path) -> Report:

@@ -1,4 +1,4 @@
-"""Making a design fit: narrower values where the user allows them, or where nothing else makes it fit."""
+"""Making a design fit: narrower values (FPGA) or compressed weights (microcontroller), where the user allows a loss."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def fit(
 
     backend.validate(prepared.graph, board, options)
     if not isinstance(backend, PlansWidths):
-        return Fitted(prepared, backend.estimate(prepared.graph, board, options))
+        cost = backend.estimate(prepared.graph, board, options)
+        if cost.fits or not quantize.bounded or not prepared.calibrated:
+            return Fitted(prepared, cost)
+        return _compressed(prepared, board, backend, quantize, options)
     bound = make_bound(prepared.floating, quantize, prepared.labels)
     if not quantize.bounded:
         cost = backend.estimate(prepared.graph, board, options)
@@ -48,3 +51,14 @@ def fit(
     narrow = replace(prepared, graph=found.graph)
     backend.validate(narrow.graph, board, options)
     return Fitted(narrow, backend.estimate(narrow.graph, board, options), found)
+
+
+def _compressed(
+    prepared: Prepared, board: Board, backend: Backend, quantize: QuantizeOptions, options: BackendOptions
+) -> Fitted:
+    """Weights pruned, shared and narrowed until the design fits."""
+    from .solver.design import fit_by_compression
+
+    graph, _ = fit_by_compression(prepared, board, backend, quantize, options)
+    small = replace(prepared, graph=graph)
+    return Fitted(small, backend.estimate(graph, board, options))

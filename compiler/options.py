@@ -103,9 +103,10 @@ class QuantizeOptions:
         method: how ranges are taken from the calibration data.
         width: bits of a value on an FPGA (fixed point); microcontrollers use 8. None starts at `DEFAULT_WIDTH` and
             takes narrower values where the design would not fit.
-        max_drop: (fpga) points of agreement with float, or of accuracy where the calibration data has labels,
-            that narrower values may cost; None asks for none unless the design does not fit.
-        min_snr: (fpga) the same as a signal-to-noise ratio of the outputs in dB.
+        max_drop: points of agreement with float, or of accuracy where the calibration data has labels, that narrower
+            values (fpga) or compressed weights (mcu, where the design does not fit without) may cost; None asks for
+            none (fpga: unless the design does not fit).
+        min_snr: the same as a signal-to-noise ratio of the outputs in dB.
     """
 
     method: CalibrationMethod = CalibrationMethod.MIN_MAX

@@ -165,9 +165,6 @@ def check_options(board: Board, quantize: QuantizeOptions, backend: BackendOptio
                 hint="leave it out, or choose another board",
             )
     if board.kind == "mcu":
-        for name in ("max_drop", "min_snr"):
-            if getattr(quantize, name) is not None:
-                raise UsageError(f"option {name.replace('_', '-')} is for an FPGA, and {board.name} is none")
         if quantize.width not in (8, None):
             raise UsageError("option width is for an FPGA; microcontrollers compute in 8 bits", hint="leave it out")
         if backend.single_header and backend.format is not ProjectFormat.C:
@@ -218,6 +215,11 @@ def _quantize(
         _make_folder(dump / "integer")
         (dump / "integer" / "00-fixed-point.txt").write_text(format_graph(graph), encoding="utf-8")
     return graph
+
+
+def lower_for_board(floating: Graph, board: Board, data: Samples, options: QuantizeOptions) -> Graph:
+    """The integer graph of a float canonical graph, as a board takes it."""
+    return _quantize(floating, board, data, options, None)
 
 
 def _make_folder(folder: Path) -> None:

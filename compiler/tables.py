@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .api import Compilation
     from .estimate.report import Estimate
     from .inspection import Inspection
+    from .recipe import Compressed, Recipe
+    from .solver.design import Curve, Point
     from .vendor_report import Comparison, Report
     from .verification import RunResult, Verification
 
@@ -162,6 +164,77 @@ def verification_tables(found: Verification) -> list[Printable]:
     parts += [f"not run: {runner}: {reason}" for runner, reason in found.skipped.items()]
     parts += [f"edited since it was written: {path}" for path in found.edited]
     return parts
+
+
+def compression_tables(made: Compressed) -> list[Printable]:
+    """What compression did layer by layer, and what it cost."""
+    on_board = made.estimate is not None
+    headings = ["layer", "operator", "weights", "not zero", "distinct", "bits", "share of error"]
+    rows = [
+        (
+            short_name(layer.node),
+            layer.op,
+            f"{layer.values:,}",
+            f"{100 * layer.density:.1f} %",
+            f"{layer.distinct}",
+            f"{layer.bits}",
+            f"{100 * layer.share:.1f} %",
+            *((f"{layer.bytes:,}", f"{layer.cycles:,}", layer.storage) if on_board else ()),
+        )
+        for layer in made.layers
+    ]
+    headings += ["bytes", "cycles", "stored and computed as"] if on_board else []
+    parts: list[Printable] = [table("", headings, rows)]
+    if made.estimate is not None:
+        parts.append(_budget_table(made.estimate, MCU_COLUMNS))
+    found = made.fidelity
+    unit = {"accuracy": " %", "snr": " dB"}.get(found.measure, "")
+    base = "" if found.float_value is None else f" (float {found.float_value:.4g}{unit})"
+    parts.append(f"{found.measure} {found.value:.4g}{unit}{base} on {found.samples} samples set aside")
+    if made.folder is not None:
+        parts.append(f"wrote {made.folder}: model.onnx, report.html, report.json")
+    return parts
+
+
+def recipes_table(found: Sequence[Recipe]) -> Table:
+    """Name and purpose of each recipe."""
+    rows = [(recipe.name, "yes" if recipe.trains else "no", recipe.description) for recipe in found]
+    return table("", ("recipe", "trains", "what it does"), rows)
+
+
+def curve_tables(curve: Curve) -> list[Printable]:
+    """The points of a trade-off curve, and the best that fits."""
+    factor, unit = (1.0, " dB") if curve.measure == "snr" else (100.0, " %")
+    rows = [
+        (
+            f"{point.estimate.total.flash:,}",
+            f"{point.estimate.total.ram:,}",
+            f"{point.estimate.total.cycles:,}",
+            f"{factor * point.value:.2f}{unit}",
+            f"{point.predicted_loss:.4f}",
+            "yes" if point.estimate.fits else "no",
+            _forms(point),
+        )
+        for point in curve.points
+    ]
+    told = {"accuracy": "accuracy against float", "agreement": "agreement with float", "snr": "SNR"}[curve.measure]
+    headings = ("flash", "RAM", "cycles", told, "predicted loss", "fits", "weights of the layers")
+    parts: list[Printable] = [table(f"{curve.model} on {curve.board}", headings, rows)]
+    best = curve.best
+    if best is None:
+        parts.append("nothing fits")
+    else:
+        parts.append(f"best that fits: {best.estimate.total.flash:,} bytes of flash, {factor * best.value:.2f}{unit}")
+    return parts
+
+
+def _forms(point: Point) -> str:
+    """How many layers have which form, the most frequent first."""
+    counts: dict[str, int] = {}
+    for form in point.forms.values():
+        counts[str(form)] = counts.get(str(form), 0) + 1
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    return "; ".join(f"{count} x {form}" for form, count in ordered)
 
 
 STAGES = {"hls": "HLS", "cosim": "co-simulation", "synthesis": "synthesis", "implementation": "implementation"}

@@ -1,4 +1,4 @@
-"""The command line: `boardfit boards | operators | inspect | estimate | compile | verify | report`.
+"""The command line: `boardfit boards | operators | inspect | estimate | compile | compress | fit | verify | ...`.
 
 Everything heavy is imported inside the commands, so that `boardfit --help` answers at once. A BoardfitError and
 a usage error end with their text on stderr and exit code 2; a failed verification ends with exit code 1.
@@ -15,13 +15,14 @@ import typer
 
 from ..errors import EXIT_CODE, BoardfitError
 from .application import app
+from .compression import compress, fit, recipes
 from .designs import compile, estimate
 from .facts import boards, inspect, operators
 from .results import NOT_EQUAL, report, verify
 
 __all__ = ["NOT_EQUAL", "app", "main"]
 
-COMMANDS = (boards, operators, inspect, estimate, compile, verify, report)
+COMMANDS = (boards, operators, inspect, estimate, compile, compress, fit, recipes, verify, report)
 """In the order `--help` lists them."""
 
 for _command in COMMANDS:

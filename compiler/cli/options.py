@@ -64,7 +64,7 @@ class NetworkGroup:
         typer.Option(
             "--max-drop",
             metavar="POINTS",
-            help="FPGA: narrow values until this much agreement with float (accuracy, with labels) is lost.",
+            help="Narrow or compress values until this much agreement with float (accuracy, with labels) is lost.",
             show_default=False,
         ),
     ] = None
@@ -73,7 +73,7 @@ class NetworkGroup:
         typer.Option(
             "--min-snr",
             metavar="DB",
-            help="FPGA: narrow values down to this signal-to-noise ratio.",
+            help="Narrow or compress values down to this signal-to-noise ratio.",
             show_default=False,
         ),
     ] = None

@@ -1,0 +1,47 @@
+"""What a recipe's steps may use: data, the original network, where checkpoints go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UsageError
+from ..ir.graph import Graph
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Context:
+    """What a step is given beside its options.
+
+    Attributes:
+        original: the float network before the first step; the teacher of distillation.
+        calibration: graph input -> (S, *shape), unlabelled.
+        training: the same, to train on; None without training data.
+        labels: (S,) class numbers of `training`, or None.
+        seed: of everything random.
+        checkpoints: folder for checkpoints of trainings, or None to keep none.
+        progress: show progress bars.
+    """
+
+    original: Graph
+    calibration: Mapping[str, np.ndarray]
+    training: Mapping[str, np.ndarray] | None = None
+    labels: np.ndarray | None = None
+    seed: int = 0
+    checkpoints: Path | None = None
+    progress: bool = False
+
+    def training_inputs(self) -> Mapping[str, np.ndarray]:
+        """The training data.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self.training is None:
+            raise UsageError(
+                "the recipe trains, and there is no training data", hint="give --train data.npz (labels 'y' optional)"
+            )
+        return self.training

@@ -1,0 +1,86 @@
+"""The steps a recipe may have: the name of each pass, and how its options become the pass.
+
+A step is written as its name, or as its name with options: `prune: {sparsity: 0.8, pattern: {block: 4}}`. Options are
+the fields of the pass; data-dependent fields are filled in from the context.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from enum import Enum
+from typing import Any
+
+from ..errors import UsageError
+from ..ir.graph import Graph
+from .context import Context
+
+Step = Callable[[Graph], Graph]
+
+PASSES = {
+    "prune": ("boardfit.compress.prune", "Prune"),
+    "gptq": ("boardfit.compress.gptq", "Gptq"),
+    "round-to-nearest": ("boardfit.compress.round_to_nearest", "RoundToNearest"),
+    "share-weights": ("boardfit.compress.cluster", "ShareWeights"),
+    "tie-weights": ("boardfit.compress.cluster", "TieWeights"),
+}
+"""Name of a step -> module and class of the pass."""
+
+TRAIN = "train"
+FILLED = ("data",)
+"""Fields of a pass that come from the context, not from the recipe."""
+
+
+def step_names() -> tuple[str, ...]:
+    """All steps, in the order of tables."""
+    return (*PASSES, TRAIN)
+
+
+def make_step(name: str, options: Mapping[str, Any], context: Context, number: int) -> Step:
+    """A step of a recipe, ready to run.
+
+    Args:
+        number: place in the recipe, for the names of checkpoints.
+
+    Raises:
+        UsageError: no such step, an option it does not have, or a value of the wrong kind.
+    """
+    if name == TRAIN:
+        from .train_step import TrainStep
+
+        trainer = build(TrainStep, options, name)
+        return lambda graph: trainer.run(graph, context, number)
+    if name not in PASSES:
+        near = difflib.get_close_matches(name, step_names(), 1)
+        raise UsageError(
+            f"no step is called '{name}'",
+            hint=f"did you mean '{near[0]}'?" if near else f"steps: {', '.join(step_names())}",
+        )
+    module, cls = PASSES[name]
+    kind = getattr(importlib.import_module(module), cls)
+    filled = {"data": context.calibration} if any(field.name == "data" for field in fields(kind)) else {}
+    return build(kind, options, name, filled)
+
+
+def build(kind: type[Any], options: Mapping[str, Any], step: str, filled: Mapping[str, Any] | None = None) -> Any:
+    """An instance of a dataclass from the options of a recipe.
+
+    Raises:
+        UsageError: an option the class does not have, or a value of the wrong kind.
+    """
+    from dacite import Config, DaciteError, UnexpectedDataError, from_dict
+
+    names = [field.name for field in fields(kind) if field.name not in FILLED]
+    unknown = [option for option in options if option not in names]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], names, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names)}"
+        raise UsageError(f"step '{step}' has no option '{unknown[0]}'", hint=hint)
+    try:
+        return from_dict(kind, {**options, **(filled or {})}, Config(cast=[Enum, tuple, float], strict=True))
+    except UnexpectedDataError as problem:
+        raise UsageError(f"step '{step}': no option '{', '.join(sorted(problem.keys))}' there") from problem
+    except (DaciteError, ValueError, TypeError) as problem:
+        raise UsageError(f"step '{step}': {problem}") from problem

@@ -1,0 +1,208 @@
+"""Making a microcontroller design fit by compressing it, and the curve of what fits at which loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..backend import Backend
+from ..board import Board
+from ..compress.fidelity import Judge, make_bound, split
+from ..data import CALIBRATION_SAMPLES, Samples
+from ..errors import BudgetError
+from ..estimate.budget import check_budget
+from ..estimate.report import Estimate
+from ..ir.graph import Graph
+from ..measure import real_outputs
+from ..options import BackendOptions, Optimize, QuantizeOptions
+from ..prepare import Prepared, lower_for_board
+from .forms import FORMS, Form
+from .search import Budgeted, apply_forms, compress_to_fit, trade_off
+from .table import FormTable, make_table
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One choice of the trade-off curve.
+
+    Attributes:
+        limit: bytes of flash the solver was given.
+        estimate: of the design.
+        predicted_loss: sum of the losses of the layers alone.
+        value: the measure of the curve, on samples that steered nothing.
+        forms: layer -> what is done to it.
+    """
+
+    limit: int
+    estimate: Estimate
+    predicted_loss: float
+    value: float
+    forms: Mapping[str, Form]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What a model costs at which loss on a board.
+
+    Attributes:
+        model, board: what was fitted to what.
+        measure: 'agreement', 'accuracy' (relative to float) or 'snr'.
+        points: the smallest design first; the last is the plain one.
+    """
+
+    model: str
+    board: str
+    measure: str
+    points: tuple[Point, ...]
+
+    @property
+    def best(self) -> Point | None:
+        """The point of best value that fits the board; None if none fits."""
+        fitting = [point for point in self.points if point.estimate.fits]
+        return max(fitting, key=lambda point: point.value, default=None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Problem:
+    """A model to be compressed for a board; half of the data steers, the other half judges."""
+
+    prepared: Prepared
+    board: Board
+    backend: Backend
+    quantize: QuantizeOptions
+    options: BackendOptions
+    steering: Samples
+    judging: Samples
+    judge: Judge
+
+    @classmethod
+    def make(
+        cls, prepared: Prepared, board: Board, backend: Backend, quantize: QuantizeOptions, options: BackendOptions
+    ) -> _Problem:
+        first, second = split(prepared.data, CALIBRATION_SAMPLES)
+        steering = {name: values[first] for name, values in prepared.data.items()}
+        judging = {name: values[second] for name, values in prepared.data.items()}
+        labels = None if prepared.labels is None else prepared.labels[second]
+        bound = make_bound(prepared.floating, quantize, labels)
+        judge = Judge(bound, real_outputs(prepared.floating, judging), labels)
+        # small is what counts where the board is short; the final design is compiled for what the user wants
+        small = replace(options, optimize=Optimize.SIZE)
+        return cls(prepared, board, backend, quantize, small, steering, judging, judge)
+
+    def lower(self, graph: Graph) -> Graph:
+        return lower_for_board(graph, self.board, self.steering, self.quantize)
+
+    def estimate(self, graph: Graph) -> Estimate:
+        return self.backend.estimate(graph, self.board, self.options)
+
+    def table(self) -> FormTable:
+        return make_table(
+            self.prepared.floating, self.steering, self.board, self.backend, self.options, self.lower, FORMS
+        )
+
+    def value(self, integer: Graph) -> float:
+        return self.judge.value(real_outputs(integer, self.judging))
+
+
+def fit_by_compression(
+    prepared: Prepared, board: Board, backend: Backend, quantize: QuantizeOptions, options: BackendOptions
+) -> tuple[Graph, Budgeted]:
+    """The integer graph of least loss that fits the board, and the choice behind it.
+
+    Raises:
+        BudgetError: nothing fits (a proof within the forms that are tried), or what fits loses too much.
+    """
+    problem = _Problem.make(prepared, board, backend, quantize, options)
+    table = problem.table()
+    found = compress_to_fit(
+        prepared.floating, problem.steering, table, table.plain.budget, problem.lower, problem.estimate
+    )
+    if found is None:
+        _refuse(table, board, prepared.model)
+        raise AssertionError("a plain design that fits needs no compression")
+    value = problem.value(found.integer)
+    if value < problem.judge.bound.least:
+        raise BudgetError(
+            f"does not fit {board.title} at the asked accuracy: the best choice of forms that fits keeps "
+            f"{_told(problem.judge, value)}, asked is an {problem.judge.bound}",
+            file=prepared.model,
+            hint="allow a larger --max-drop, or compress with training: boardfit compress --recipe deep-compression",
+        )
+    return found.integer, found
+
+
+def _refuse(table: FormTable, board: Board, model: str) -> None:
+    """The error of a design that no choice of forms makes fit."""
+    least = table.fixed
+    for entries in table.entries:
+        least = least + min((entry.resources for entry in entries), key=lambda resources: resources.flash)
+    try:
+        check_budget(table.plain, board, model)
+    except BudgetError as plain:
+        note = (
+            f"{plain.problem}\n  no choice of pruned, shared or narrower weights fits either: "
+            f"the smallest takes {least.flash:,} bytes of flash"
+        )
+        raise BudgetError(note, file=model, hint=plain.hint) from None
+
+
+def _told(judge: Judge, value: float) -> str:
+    if judge.bound.measure == "accuracy":
+        return f"an accuracy {-100 * value:.2f} points below float"
+    return f"{value:.1f} dB" if judge.bound.measure == "snr" else f"an agreement of {value:.4f}"
+
+
+def fit_curve(
+    prepared: Prepared,
+    board: Board,
+    backend: Backend,
+    quantize: QuantizeOptions,
+    options: BackendOptions,
+    points: int = 8,
+) -> Curve:
+    """The trade-off between flash and loss: the solver's best choice at evenly spaced budgets, each measured."""
+    problem = _Problem.make(prepared, board, backend, quantize, options)
+    table = problem.table()
+    found: list[Point] = []
+    for limit, forms in trade_off(table, "flash", points):
+        made = apply_forms(prepared.floating, problem.steering, table, forms, problem.lower, problem.estimate)
+        value = problem.value(made.integer)
+        found.append(Point(int(limit), made.estimate, made.predicted_loss, value, made.forms))
+    return Curve(prepared.model, board.name, problem.judge.bound.measure, tuple(found))
+
+
+def draw_curve(curve: Curve, path: Path) -> None:
+    """Write the curve as a picture; the suffix says in which format.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    import matplotlib
+
+    from ..errors import OutputError
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    flash = np.array([point.estimate.total.flash for point in curve.points]) / 1024
+    values = np.array([point.value for point in curve.points]) * (1 if curve.measure == "snr" else 100)
+    axes.plot(flash, values, "o-")
+    budget = curve.points[0].estimate.budget.flash / 1024
+    if budget < 1.5 * flash.max():
+        axes.axvline(budget, color="tab:red", linestyle="--", label=f"flash of {curve.board}")
+        axes.legend()
+    unit = {"snr": "signal-to-noise ratio in dB", "accuracy": "accuracy against float in points"}
+    axes.set_xlabel("flash in KiB")
+    axes.set_ylabel(unit.get(curve.measure, "agreement with float in %"))
+    axes.set_title(f"{curve.model} on {curve.board}")
+    axes.grid(alpha=0.3)
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write the picture: {error}", file=str(path)) from error
+    finally:
+        pyplot.close(figure)

@@ -1,0 +1,164 @@
+"""The choice: a multiple-choice knapsack over the table, solved exactly, applied, measured and solved again.
+
+Losses of single layers add up only roughly and costs are shared between layers, so a choice is measured as a whole
+and the limits are corrected by what the measurement shows, until the choice fits or is proven not to exist in the
+table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..compress.layers import NewWeights
+from ..compress.reconstruction import LayerProblem, compress_layers
+from ..estimate.report import Estimate
+from ..ir.graph import Graph
+from ..plan.integer_program import Option, Program, solve
+from ..resources import CAPACITIES, Resources
+from .forms import Form, make_form
+from .table import FormTable
+
+ROUNDS = 5
+"""Times the limits are corrected at most; two or three are usual."""
+
+ADDITIVE = tuple(name for name in CAPACITIES if name != "ram")
+"""Resources whose shares of the layers add up; RAM is shared over time and is checked on the whole design."""
+
+Assignment = tuple[Form, ...]
+"""One form for each layer of a table."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Budgeted:
+    """A choice and what it comes to.
+
+    Attributes:
+        forms: layer -> form.
+        graph: the float graph with the weights of that choice.
+        integer: the integer graph made of it.
+        estimate: of the integer graph on the board.
+        predicted_loss: sum of the table's losses.
+        rounds: times the problem was solved.
+    """
+
+    forms: Mapping[str, Form]
+    graph: Graph
+    integer: Graph
+    estimate: Estimate
+    predicted_loss: float
+    rounds: int
+
+
+def choose_forms(table: FormTable, limits: Mapping[str, float], *, cycles: float = 0.0) -> Assignment | None:
+    """The forms of least total loss whose resources keep the limits, or None if there are none: a proof.
+
+    Args:
+        limits: resource -> most that the layers of the table may use together.
+        cycles: loss that a share of one of the plain design's cycles counts for; decides between equal losses.
+    """
+    names = list(limits)
+    speed = cycles / max(table.plain.total.cycles, 1)
+    choices = [
+        [
+            Option(
+                tuple(float(getattr(entry.resources, name)) for name in names),
+                entry.loss + speed * entry.resources.cycles,
+            )
+            for entry in entries
+        ]
+        for entries in table.entries
+    ]
+    chosen = solve(Program(choices, [limits[name] for name in names]))
+    if chosen is None:
+        return None
+    return tuple(entries[index].form for entries, index in zip(table.entries, chosen, strict=True))
+
+
+def compress_to_fit(
+    floating: Graph,
+    data: Mapping[str, np.ndarray],
+    table: FormTable,
+    budget: Resources,
+    lower: Callable[[Graph], Graph],
+    estimate: Callable[[Graph], Estimate],
+) -> Budgeted | None:
+    """Choose, apply, measure, correct, until the design fits.
+
+    Args:
+        floating: float canonical graph the table was made of.
+        data: calibration samples.
+        budget: what the board has.
+        lower: float graph to integer graph.
+        estimate: cost of an integer graph on the board.
+
+    Returns:
+        None if no choice of forms fits.
+    """
+    limited = [name for name in ADDITIVE if getattr(budget, name)]
+    limits = {name: float(getattr(budget, name) - getattr(table.fixed, name)) for name in limited}
+    tried: set[Assignment] = set()
+    for count in range(1, ROUNDS + 1):
+        forms = choose_forms(table, limits, cycles=TIE)
+        if forms is None or forms in tried:
+            return None
+        tried.add(forms)
+        found = apply_forms(floating, data, table, forms, lower, estimate)
+        if found.estimate.fits:
+            return replace(found, rounds=count)
+        for shortage in found.estimate.shortages:
+            if shortage.resource in limits:
+                limits[shortage.resource] -= shortage.missing
+            else:
+                return None
+    return None
+
+
+TIE = 1e-6
+"""Loss that all cycles of the plain design together count for: of equal losses the faster is taken."""
+
+
+def apply_forms(
+    floating: Graph,
+    data: Mapping[str, np.ndarray],
+    table: FormTable,
+    forms: Assignment,
+    lower: Callable[[Graph], Graph],
+    estimate: Callable[[Graph], Estimate],
+) -> Budgeted:
+    """A choice applied: each layer makes up for what the layers before it lost, and the whole is measured."""
+    chosen = dict(zip(table.layers, forms, strict=True))
+    graph = compress_layers(floating, data, lambda problem: _made(problem, chosen))
+    integer = lower(graph)
+    return Budgeted(chosen, graph, integer, estimate(integer), predicted_loss(table, forms), 0)
+
+
+def _made(problem: LayerProblem, chosen: Mapping[str, Form]) -> NewWeights | None:
+    return make_form(problem, chosen[problem.layer.name])
+
+
+def predicted_loss(table: FormTable, forms: Sequence[Form]) -> float:
+    """Sum of the losses of a choice."""
+    return sum(
+        next(entry.loss for entry in entries if entry.form == form)
+        for entries, form in zip(table.entries, forms, strict=True)
+    )
+
+
+def trade_off(table: FormTable, resource: str, points: int = 10) -> list[tuple[float, Assignment]]:
+    """The best choice at evenly spaced limits of one resource, from the least possible to the plain design.
+
+    Returns:
+        (limit of the whole design, forms), smallest first, without repetitions.
+    """
+    plain = sum(getattr(entries[0].resources, resource) for entries in table.entries)
+    least = sum(min(getattr(entry.resources, resource) for entry in entries) for entries in table.entries)
+    fixed = getattr(table.fixed, resource)
+    curve: list[tuple[float, Assignment]] = []
+    for limit in np.linspace(least, plain, points):
+        forms = choose_forms(table, {resource: float(limit) + 0.5}, cycles=TIE)
+        if forms is not None and (not curve or curve[-1][1] != forms):
+            curve.append((float(limit) + fixed, forms))
+    return curve

@@ -1,0 +1,54 @@
+"""Compression that makes a design fit, on the digits network and boards that are too small for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import boardfit
+from boardfit.api import fit
+from boardfit.board import McuBoard, find_board
+from boardfit.errors import BudgetError, UsageError
+from boardfit.options import QuantizeOptions
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MODEL, DATA = EXAMPLES / "digits.onnx", EXAMPLES / "digits_calibration.npz"
+
+
+def board_with(flash: int) -> McuBoard:
+    found = find_board("nucleo-l4r5zi")
+    assert isinstance(found, McuBoard)
+    return replace(found, name="small", flash=replace(found.flash, bytes=flash))
+
+
+def test_curve_ends_in_the_plain_design(tmp_path: Path) -> None:
+    curve = fit(MODEL, "nucleo-l4r5zi", DATA, points=3, plot=tmp_path / "curve.png")
+    assert curve.points[-1].predicted_loss == 0.0
+    assert all(form.is_plain for form in curve.points[-1].forms.values())
+    flash = [point.estimate.total.flash for point in curve.points]
+    assert flash == sorted(flash)
+    assert curve.best is not None
+    assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_board_that_is_far_too_small() -> None:
+    with pytest.raises(BudgetError, match="no choice of pruned, shared or narrower weights fits either"):
+        boardfit.compile(MODEL, board_with(2048), DATA, quantize=QuantizeOptions(max_drop=5.0))
+
+
+def test_without_a_bound_nothing_is_compressed() -> None:
+    with pytest.raises(BudgetError) as problem:
+        boardfit.compile(MODEL, board_with(2048), DATA)
+    assert "pruned" not in str(problem.value)
+
+
+def test_fpga_boards_are_refused() -> None:
+    with pytest.raises(UsageError, match="is an FPGA"):
+        fit(MODEL, "pynq-z2", DATA)
+
+
+def test_data_is_needed() -> None:
+    with pytest.raises(UsageError, match="no calibration data"):
+        fit(MODEL, "nucleo-l4r5zi", None)
