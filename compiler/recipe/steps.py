@@ -70,7 +70,7 @@ def build(kind: type[Any], options: Mapping[str, Any], step: str, filled: Mappin
     Raises:
         UsageError: an option the class does not have, or a value of the wrong kind.
     """
-    from dacite import Config, DaciteError, UnexpectedDataError, from_dict
+    from dacite import Config, DaciteError, UnexpectedDataError, UnionMatchError, from_dict
 
     names = [field.name for field in fields(kind) if field.name not in FILLED]
     unknown = [option for option in options if option not in names]
@@ -80,6 +80,11 @@ def build(kind: type[Any], options: Mapping[str, Any], step: str, filled: Mappin
         raise UsageError(f"step '{step}' has no option '{unknown[0]}'", hint=hint)
     try:
         return from_dict(kind, {**options, **(filled or {})}, Config(cast=[Enum, tuple, float], strict=True))
+    except UnionMatchError as problem:
+        raise UsageError(
+            f"step '{step}': option '{problem.field_path}' cannot be {problem.value!r}",
+            hint="it is of another kind, or an option inside it is spelled wrongly",
+        ) from problem
     except UnexpectedDataError as problem:
         raise UsageError(f"step '{step}': no option '{', '.join(sorted(problem.keys))}' there") from problem
     except (DaciteError, ValueError, TypeError) as problem:

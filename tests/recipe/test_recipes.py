@@ -53,7 +53,7 @@ def test_bad_recipe_files(text: str, problem: str) -> None:
         ("steps: [{prune: {sparsty: 0.5}}]", "step 'prune' has no option 'sparsty'\nhint: did you mean 'sparsity'"),
         ("steps: [{prune: {sparsity: half}}]", "step 'prune': "),
         ("steps: [{prune: {sparsity: $share}}]", "recipe 'mine' has no setting 'share'"),
-        ("steps: [{prune: {pattern: {blok: 4}}}]", "step 'prune': no option 'blok' there"),
+        ("steps: [{prune: {pattern: {blok: 4}}}]", "step 'prune': option 'pattern' cannot be {'blok': 4}"),
         ("steps: [{prune: {data: 4}}]", "step 'prune' has no option 'data'"),
     ],
 )

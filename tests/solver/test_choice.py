@@ -17,7 +17,7 @@ from boardfit.solver.table import Entry, FormTable
 def random_table(seed: int, layers: int, forms: int) -> FormTable:
     """Losses and sizes that fall and rise with the form, layer by layer differently."""
     random = np.random.default_rng(seed)
-    entries = []
+    entries: list[tuple[Entry, ...]] = []
     for _ in range(layers):
         sizes = np.sort(random.integers(100, 5000, forms))[::-1]
         losses = np.cumsum(random.exponential(1.0, forms)) * random.exponential(1.0)
@@ -25,8 +25,8 @@ def random_table(seed: int, layers: int, forms: int) -> FormTable:
         row = [Entry(FORMS[i], float(losses[i]), Resources(flash=int(sizes[i]), cycles=1000)) for i in range(forms)]
         entries.append(tuple(row))
     plain = Resources(flash=1000, cycles=1)
-    for row in entries:
-        plain = plain + row[0].resources
+    for made in entries:
+        plain = plain + made[0].resources
     estimate = Estimate("board", Resources(flash=10**6), plain, (), 1, 100.0)
     return FormTable(tuple(f"layer{i}" for i in range(layers)), tuple(entries), Resources(flash=1000), estimate)
 
