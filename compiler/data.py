@@ -1,14 +1,16 @@
-"""Calibration and evaluation data: `.npy` and `.npz` files to the arrays the interpreter takes."""
+"""Calibration, training and evaluation data: `.npy`, `.npz` and folders of pictures to what the interpreter takes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .errors import DataError
+from .images import PixelRange, image_labels, load_images
 from .ir.graph import Graph
 from .ir.types import Affine, TensorType
 from .numerics import quantize_affine
@@ -24,8 +26,63 @@ CALIBRATION_SAMPLES = 512
 Samples = dict[str, np.ndarray]
 
 
-def load_samples(path: str | Path, graph: Graph, limit: int | None = None) -> Samples:
-    """Inputs for `graph` from a file.
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Samples and, where there are some, their labels.
+
+    Attributes:
+        inputs: graph input -> (S, *shape), see `load_samples`.
+        labels: (S,) or None.
+    """
+
+    inputs: Samples
+    labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return min(len(values) for values in self.inputs.values())
+
+
+def load_dataset(
+    path: str | Path, graph: Graph, limit: int | None = None, *, pixels: PixelRange = PixelRange.UNIT
+) -> Dataset:
+    """Inputs and labels from a file (labels under `y`) or a folder of pictures (labels from its subfolders).
+
+    Args:
+        path: see `load_samples`.
+        graph: the graph whose inputs are wanted.
+        limit: samples to keep, evenly spread.
+        pixels: real values of pictures.
+
+    Raises:
+        DataError: see `load_samples`, or labels that are not one for each sample.
+    """
+    place = Path(path)
+    if place.is_dir():
+        samples, labels = _pictures(place, graph, limit, pixels)
+        return Dataset(samples, labels)
+    samples, labels = load_samples(place, graph, limit), load_labels(place, limit)
+    found = Dataset(samples, labels)
+    if labels is not None and len(labels) != len(found):
+        raise DataError(f"{len(labels)} labels for {len(found)} samples", file=place.name)
+    return found
+
+
+def _pictures(folder: Path, graph: Graph, limit: int | None, pixels: PixelRange) -> tuple[Samples, np.ndarray | None]:
+    if len(graph.inputs) != 1:
+        raise DataError(
+            f"a folder of pictures, but the model has {len(graph.inputs)} inputs",
+            file=str(folder),
+            hint="save the inputs with numpy.savez",
+        )
+    name = graph.inputs[0]
+    images, labels = load_images(folder, graph.types[name].shape, pixels, limit)
+    return check_samples({"": images}, graph, folder.name), labels
+
+
+def load_samples(
+    path: str | Path, graph: Graph, limit: int | None = None, *, pixels: PixelRange = PixelRange.UNIT
+) -> Samples:
+    """Inputs for `graph` from a file or a folder of pictures.
 
     A `.npy` file holds the values of the only input, a `.npz` file one array for each input under the input's
     name. A model with one input also takes the usual keys (`x`, `inputs`, ...) or the only array of the file.
@@ -35,9 +92,10 @@ def load_samples(path: str | Path, graph: Graph, limit: int | None = None) -> Sa
     real = (x - zero_point) * scale.
 
     Args:
-        path: the file.
+        path: the file, or the folder (see `images.load_images`).
         graph: the graph whose inputs are wanted.
         limit: samples to keep, evenly spread over the file (files are often sorted by class).
+        pixels: real values of pictures.
 
     Returns:
         Input tensor name -> float32 array (S, *shape) of real values; raw integers (int64) for integer inputs.
@@ -46,6 +104,8 @@ def load_samples(path: str | Path, graph: Graph, limit: int | None = None) -> Sa
         DataError: no such file, not such a file, a missing input, a wrong shape, a wrong type, not finite.
     """
     file = Path(path).name
+    if Path(path).is_dir():
+        return _pictures(Path(path), graph, limit, pixels)[0]
     return check_samples(_read(Path(path)), graph, file, limit)
 
 
@@ -69,6 +129,9 @@ def load_labels(path: str | Path, limit: int | None = None) -> np.ndarray | None
     Raises:
         DataError: the file cannot be read, or its labels are no numbers.
     """
+    if Path(path).is_dir():
+        found = image_labels(Path(path), limit)
+        return None if found is None else np.asarray(found, np.int64)
     labels = _read(Path(path)).get(LABELS)
     if labels is None:
         return None

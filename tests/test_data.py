@@ -143,7 +143,7 @@ def test_wrong_arrays(array: np.ndarray, problem: str) -> None:
 def test_wrong_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="file not found"):
         load_samples(tmp_path / "none.npz", IMAGE)
-    with pytest.raises(DataError, match="is a folder"):
+    with pytest.raises(DataError, match="no pictures in it"):
         load_samples(tmp_path, IMAGE)
     (tmp_path / "text.npz").write_text("hello")
     np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
