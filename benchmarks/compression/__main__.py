@@ -1,10 +1,10 @@
 """`make bench-compression`: the LeNets on MNIST from the dense network to the executed image, and ad01 distilled.
 
 Writes `benchmarks/results/compression.json`, rows {case, recipe, seed, bytes, decoder_bytes, ratio, error_percent,
-base_error_percent, seconds, instructions, dense_instructions, bytes_equal}. Bytes are all constants of the emitted C,
-code stands beside them; the error is the integer interpreter's on the test images; instructions are counted on the
-emulated Cortex-M4, of the compressed and of the dense int8 network. What is done is kept in build/benchmarks/ and not
-done again: an interrupted run goes on where it was.
+base_error_percent, seconds, instructions, dense_instructions, bytes_equal, ...}. Bytes are all constants of the
+emitted C, code stands beside them; the error is the integer interpreter's on the test images; instructions are counted
+on the emulated Cortex-M4, of the compressed and of the dense int8 network. What is done is kept in build/benchmarks/
+and not done again: an interrupted run goes on where it was.
 
     python -m benchmarks.compression [lenet300 lenet5 ad01] [--seed 1 ...] [--validation]
 """
@@ -60,7 +60,8 @@ def run_case(recipe: Recipe, seed: int, folder: Path, *, part: str, progress: bo
                 "ratio": round(4 * recipe.architecture.parameters / found.bytes, 1),
                 "error_percent": round(error_percent(graph, data), 2),
                 "base_error_percent": round(base_error, 2),
-                "seconds": round(chain.seconds(name), 1),
+                "seconds": round(chain.time(name).wall),
+                "processor_seconds": round(chain.time(name).processor),
                 "instructions": found.instructions,
                 "dense_instructions": dense_cost.instructions,
                 "dense_bytes": dense_cost.bytes,

@@ -32,6 +32,7 @@ from boardfit.train.trainer import Training
 from .networks import Architecture, mnist, write_onnx
 
 CALIBRATION = 1000
+BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,13 @@ class Stage:
         kept: weights that stay.
         epochs: passes over the images and their deformed copies.
         learning_rate: of its start.
+        batch: samples in a step.
     """
 
     kept: int
     epochs: int
     learning_rate: float = 2e-3
+    batch: int = BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,35 @@ class Recipe:
     deformation: float
     labels: float
     temperature: float
-    batch: int
     compiled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds on the wall and of the processors: on a machine with other work the first says little."""
+
+    wall: float
+    processor: float
+
+    @classmethod
+    def now(cls) -> Clock:
+        """Both clocks."""
+        return cls(time.perf_counter(), time.process_time())
+
+    @classmethod
+    def read(cls, text: str) -> Clock:
+        """What `str` wrote."""
+        wall, processor = text.split()
+        return cls(float(wall), float(processor))
+
+    def __add__(self, other: Clock) -> Clock:
+        return Clock(self.wall + other.wall, self.processor + other.processor)
+
+    def __sub__(self, other: Clock) -> Clock:
+        return Clock(self.wall - other.wall, self.processor - other.processor)
+
+    def __str__(self) -> str:
+        return f"{self.wall:.1f} {self.processor:.1f}"
 
 
 class Chain:
@@ -113,19 +143,22 @@ class Chain:
         data, validation = _named(training.graph, self.data), _named(training.graph, self.validation)
         path = self.folder / f"{name}.npz"
         whole = replace(training, data=data, validation=validation, checkpoint=path)
-        start, clock = time.perf_counter(), self.folder / f"{name}.seconds"
+        start, clock = Clock.now(), self.folder / f"{name}.seconds"
         trained = whole.run(progress=self.progress)
         if not clock.exists():  # else the training was done before and only read
-            clock.write_text(f"{time.perf_counter() - start:.1f}\n")
+            clock.write_text(str(Clock.now() - start) + "\n")
         last = trained.history[-1]
         print(f"  {name}: loss {last.loss:.4f}, validation error {last.error:.2f} %", flush=True)
         return trained.graph
 
-    def seconds(self, target: str) -> float:
-        """Wall-clock time of the trainings that led to a target, the base included."""
+    def time(self, target: str) -> Clock:
+        """Time of the trainings that led to a target, the base included."""
         last = self.recipe.targets[target].stage
         names = ["base", *(f"stage{index}" for index in range(last + 1)), target]
-        return sum(float((self.folder / f"{name}.seconds").read_text()) for name in names)
+        total = Clock(0.0, 0.0)
+        for name in names:
+            total += Clock.read((self.folder / f"{name}.seconds").read_text())
+        return total
 
     def base(self) -> Graph:
         """The dense network: trained, written as ONNX, and imported again."""
@@ -134,9 +167,9 @@ class Chain:
         start = self.folder / "start.onnx"
         write_onnx(start, architecture, architecture.initial(self.seed))
         graph = canonicalize(load_model(start))
-        options = replace(self.recipe.base, seed=self.seed, batch=self.recipe.batch, compile=self.recipe.compiled)
+        options = replace(self.recipe.base, seed=self.seed, compile=self.recipe.compiled)
         trained = self._train("base", Training(graph, self.data, (Labels(),), options))
-        write_onnx(path, architecture, _initialisers(architecture, trained))
+        write_onnx(path, architecture, initialisers(architecture, trained))
         return canonicalize(load_model(path))
 
     def stage(self, index: int, graph: Graph, teacher: Graph) -> Graph:
@@ -144,7 +177,7 @@ class Chain:
         stage = self.recipe.stages[index]
         total = sum(layer.weights.size for layer in weight_layers(graph))
         pruning = GradualPruning(min(stage.kept / total, 1.0), end=0.6, every=50)
-        options = TrainOptions(stage.epochs, learning_rate=stage.learning_rate, hold=0.6)
+        options = TrainOptions(stage.epochs, stage.batch, stage.learning_rate, hold=0.6)
         pruned = self._train(f"stage{index}", self._training(graph, teacher, options, Constraints(pruning=pruning)))
         return RemoveDeadUnits()(pruned)
 
@@ -152,12 +185,12 @@ class Chain:
         """Share the weights of a stage's network and tune the shared values."""
         target = self.recipe.targets[name]
         shared = ShareWeights(target.clusters)(graph)
-        options = TrainOptions(target.epochs, learning_rate=target.learning_rate)
+        options = TrainOptions(target.epochs, learning_rate=target.learning_rate, batch=BATCH)
         return self._train(name, self._training(shared, teacher, options, Constraints()))
 
     def _training(self, graph: Graph, teacher: Graph, options: TrainOptions, constraints: Constraints) -> Training:
         recipe = self.recipe
-        options = replace(options, batch=recipe.batch, compile=recipe.compiled, seed=self.seed)
+        options = replace(options, compile=recipe.compiled, seed=self.seed)
         losses: tuple[Loss, ...] = (Distillation(1.0 - recipe.labels, recipe.temperature),)
         if recipe.labels:
             losses = (*losses, Labels(recipe.labels))
@@ -180,7 +213,7 @@ def _named(graph: Graph, data: TrainingData) -> TrainingData:
     return TrainingData({name: values.reshape(-1, *graph.types[name].shape)}, data.labels)
 
 
-def _initialisers(architecture: Architecture, graph: Graph) -> dict[str, np.ndarray]:
+def initialisers(architecture: Architecture, graph: Graph) -> dict[str, np.ndarray]:
     """ONNX initialisers of a trained canonical graph: channels first again."""
     found: dict[str, np.ndarray] = {}
     layers = weight_layers(graph)

@@ -50,7 +50,7 @@ def image_network(seed: int = 0) -> Graph:
     y = editor.add_input("x", TensorType((1, 12, 12, 1)))
 
     def constant(*shape: int) -> str:
-        values = random.normal(size=shape) / np.sqrt(max(np.prod(shape[1:]), 1))
+        values = random.normal(size=shape) / np.sqrt(max(int(np.prod(shape[1:])), 1))
         return editor.add_constant("c", values.astype(np.float32))
 
     for index, (channels, kernel) in enumerate([(6, 3), (8, 2)], start=1):
