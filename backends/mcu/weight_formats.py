@@ -16,6 +16,7 @@ INT8 = "int8"
 FORMATS = (
     INT8,
     "int4",
+    "int3",
     "int2",
     "ternary",
     "binary",

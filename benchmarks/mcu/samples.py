@@ -8,7 +8,7 @@ import numpy as np
 
 from boardfit.ir import FLOAT32, INT32, Affine, Attrs, ElementType, Graph, GraphEditor, Source
 from boardfit.ops import OPS
-from boardfit.ops.activation import RELU
+from boardfit.ops.activation import NONE, RELU
 from boardfit.ops.add import AddAttrs
 from boardfit.ops.arg_max import ArgMaxAttrs
 from boardfit.ops.average_pool2d import AveragePool2DAttrs, MeanArithmetic
@@ -61,6 +61,7 @@ def sample_graphs() -> Iterator[Graph]:
         yield from _windows_and_axes(x, y)
     for element in (S8, U8, S16):
         yield from _moves(element)
+    yield from _stored()
 
 
 def _graph(
@@ -124,6 +125,33 @@ def _linear(x: Affine, y: Affine) -> Iterator[Graph]:
     yield _graph("PRelu", PReluAttrs(), [IMAGE], [x], y, [_weights((8,))])
     if x.width == 8:
         yield _graph("MatMul", MatMulAttrs(), [(1, 4, 5), (1, 5, 3)], [x, x], y)
+
+
+def stored_weights(shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Weights that suit each storage format: a few zeros in blocks, 4 to 1 bits, few values."""
+    random = np.random.default_rng(1)
+    outputs, depth = shape[0], int(np.prod(shape[1:]))
+    blocks = random.random((outputs, -(-depth // 4))) < 0.3
+    dense = random.integers(-127, 128, (outputs, depth))
+    blocked = np.repeat(blocks, 4, axis=1)[:, :depth]
+    yield (dense * blocked).reshape(shape)
+    yield (dense // 16 * blocked).reshape(shape)
+    for bits in (4, 3, 2, 1):
+        yield random.integers(-(1 << (bits - 1)), 1 << (bits - 1), shape)
+    yield random.integers(-1, 2, shape) * 5
+    yield random.choice([-90, -31, -7, 0, 2, 11, 40, 127], shape)
+
+
+def _stored() -> Iterator[Graph]:
+    bias = (np.arange(8) * 100, INT32)
+    for activation in (NONE, RELU):
+        for values in stored_weights((8, 64)):
+            weights = (values, WEIGHTS)
+            yield _graph("Dense", DenseAttrs(activation), [(1, 64)], [S8], S8, [weights, bias])
+        for kernel, channels, groups in (((1, 1), 8, 1), ((3, 3), 3, 1), ((3, 3), 8, 8)):
+            attrs = Conv2DAttrs(groups=groups, activation=activation)
+            for values in stored_weights((8, *kernel, channels // groups)):
+                yield _graph("Conv2D", attrs, [(1, 8, 8, channels)], [S8], S8, [(values, WEIGHTS), bias])
 
 
 def _elementwise(x: Affine, y: Affine) -> Iterator[Graph]:

@@ -128,8 +128,8 @@ class DesignGroup:
         typer.Option(
             "--weights",
             metavar="LAYER=FORMAT",
-            help="Microcontroller: store a layer's weights as int8, int4, int2, ternary, binary, codebook, csr, block, "
-            "bitmask, huffman or arithmetic; repeatable.",
+            help="Microcontroller: store a layer's weights as int8, int4, int3, int2, ternary, binary, codebook, csr, "
+            "block, bitmask, huffman or arithmetic; repeatable.",
             show_default="the best for the board",
         ),
     ] = None

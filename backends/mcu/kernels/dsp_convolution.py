@@ -6,6 +6,7 @@ Measured on Cortex-M4: 0.77 instructions for each multiplication in the inner lo
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -162,10 +163,35 @@ def _stream(layer: LinearLayer) -> tuple[Table, dict[str, str]]:
     return Table("stream", stream, note), fields
 
 
-def _refuse(site: Site) -> str | None:
-    reason = refuse_linear(site)
-    if reason:
-        return reason
+@dataclass(frozen=True, slots=True, eq=False)
+class Inner:
+    """The matrix product of a group of four pixels, as the functions around it want it.
+
+    Attributes:
+        stream: what it reads: weights, start sums, multipliers.
+        fields: members of the shape structs that are its own.
+        multiply, single: for four pixels and for one.
+        group_instructions, single_instructions: predicted for all outputs of a group, and of one pixel.
+        overrun: bytes it may read beyond the columns.
+        before: bytes of scratch memory in front of the columns that `prepare` has filled for it.
+        prepare: call before the others, or none.
+        tables: further constants.
+    """
+
+    stream: Table
+    fields: dict[str, str]
+    multiply: Function
+    single: Function
+    group_instructions: int
+    single_instructions: int
+    overrun: int = 0
+    before: int = 0
+    prepare: tuple[Call, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+def refuse_geometry(site: Site) -> str | None:
+    """Why the geometry of a convolution does not suit products of columns, or None."""
     attrs = site.attrs(Conv2DAttrs)
     if attrs.groups != 1:
         return "it has groups"
@@ -173,21 +199,43 @@ def _refuse(site: Site) -> str | None:
         return "it is dilated"
     if min(attrs.pads) < 0:
         return "its padding crops"
+    return None
+
+
+def refuse_row_channels(site: Site) -> str | None:
+    """Why rows of an image cannot be widened where they lie, or None."""
+    return "the number of input channels is no multiple of four" if site.x().shape[3] % 4 else None
+
+
+def _refuse(site: Site) -> str | None:
+    reason = refuse_linear(site) or refuse_geometry(site)
+    if reason:
+        return reason
     if site.y.shape[3] % 2:
         return "the number of output channels is odd"
     return refuse_layer(convolution_layer(site))
 
 
 def _refuse_rows(site: Site) -> str | None:
-    reason = _refuse(site)
-    if reason is None and site.x().shape[3] % 4:
-        reason = "the number of input channels is no multiple of four"
-    return reason
+    return _refuse(site) or refuse_row_channels(site)
 
 
-def _calls(site: Site, function: Function, *loops: Function) -> tuple[Call, ...]:
+def _inner(site: Site) -> Inner:
+    layer = convolution_layer(site)
+    stream, fields = _stream(layer)
+    return Inner(
+        stream,
+        fields,
+        multiply_function(layer),
+        pixel_function(layer),
+        multiply_instructions(layer, PIXELS),
+        pixel_instructions(layer),
+    )
+
+
+def _calls(site: Site, inner: Inner, function: Function, *loops: Function) -> tuple[Call, ...]:
     image_in, image_out = math.prod(site.x().shape[1:]), math.prod(site.y.shape[1:])
-    return tuple(
+    return inner.prepare + tuple(
         Call(
             function,
             (
@@ -196,17 +244,16 @@ def _calls(site: Site, function: Function, *loops: Function) -> tuple[Call, ...]
                 Const("stream"),
                 *map(FunctionPointer, loops),
                 Const("shape"),
-                Scratch("uint32_t"),
+                Scratch("uint32_t", inner.before),
             ),
         )
         for image in range(site.x().shape[0])
     )
 
 
-def _lower_rows(site: Site) -> Lowered:
+def lower_rows(site: Site, inner: Inner) -> Lowered:
+    """A convolution of rows of the image where they lie, or of copies of them with their padding."""
     attrs = site.attrs(Conv2DAttrs)
-    layer = convolution_layer(site)
-    stream, fields = _stream(layer)
     images, height, width, channels = site.x().shape
     _, rows, columns, outputs = site.y.shape
     kh, kw = site.x(1).shape[1:3]
@@ -235,8 +282,8 @@ def _lower_rows(site: Site) -> Lowered:
             outputs=outputs,
             window_words=kw * channels // 4,
             zero=site.x_affine().zero_point[0],
-            stream_words=stream.values.size,
-            **fields,
+            stream_words=inner.stream.values.size,
+            **inner.fields,
         ),
         ROWS_SHAPE_BYTES,
     )
@@ -244,7 +291,6 @@ def _lower_rows(site: Site) -> Lowered:
     line = (left + width + right) * channels
     groups = rows * (math.ceil(columns / PIXELS) if padded else columns // PIXELS)
     singles = 0 if padded else rows * (columns % PIXELS)
-    multiply = multiply_function(layer)
     per_group = 60 + kh * (26 + 4 * kw * channels)
     loads = rows * min(kh, attrs.strides[0]) * line if padded else 0
     row = np.arange(rows)
@@ -260,30 +306,29 @@ def _lower_rows(site: Site) -> Lowered:
         oldest = (corner * channels).reshape(-1)
     distance = safe_distance(written, oldest, buffered=True) if images == 1 else None
     return Lowered(
-        calls=_calls(site, ROWS, multiply, pixel_function(layer) if singles else multiply),
-        tables=(stream,),
+        calls=_calls(site, inner, ROWS, inner.multiply, inner.single if singles else inner.multiply),
+        tables=(inner.stream, *inner.tables),
         records=(shape,),
-        scratch_bytes=8 * depth + (round_up(kh * line + slack, 4) if padded else 0),
+        scratch_bytes=inner.before + 8 * depth + max(inner.overrun, round_up(kh * line + slack, 4) if padded else 0),
         in_place=(0,) if distance == 0 else (),
         overlap={} if distance is None else {0: distance},
         instructions=images
         * (
-            multiply_instructions(layer, groups * PIXELS)
-            + singles * pixel_instructions(layer)
+            groups * inner.group_instructions
+            + singles * inner.single_instructions
             + (groups + singles) * per_group
             + 3 * loads
         ),
     )
 
 
-def _lower_windows(site: Site) -> Lowered:
+def lower_windows(site: Site, inner: Inner) -> Lowered:
+    """A convolution that gathers the inputs of every window."""
     attrs = site.attrs(Conv2DAttrs)
-    layer = convolution_layer(site)
-    stream, fields = _stream(layer)
     images, height, width, channels = site.x().shape
     _, rows, columns, outputs = site.y.shape
     kh, kw = site.x(1).shape[1:3]
-    depth = layer.weights.shape[1]
+    depth = round_up(kh * kw * channels, 4)
     function = Function(
         f"convolution_windows_{kh}x{kw}x{channels}",
         "dsp/convolution_windows.c.j2",
@@ -314,8 +359,8 @@ def _lower_windows(site: Site) -> Lowered:
             pixels=rows * columns,
             outputs=outputs,
             zero=site.x_affine().zero_point[0],
-            stream_words=stream.values.size,
-            **fields,
+            stream_words=inner.stream.values.size,
+            **inner.fields,
         ),
         WINDOWS_SHAPE_BYTES,
     )
@@ -330,16 +375,16 @@ def _lower_windows(site: Site) -> Lowered:
     inside = max(0, width - kw + 1) * max(0, height - kh + 1) / (attrs.strides[0] * attrs.strides[1]) / pixels
     gather += round(min(1.0, max(0.0, 1.0 - inside)) * kh * (kw * (8 + 9 * channels) + 8))
     return Lowered(
-        calls=_calls(site, function, multiply_function(layer)),
-        tables=(stream,),
+        calls=_calls(site, inner, function, inner.multiply),
+        tables=(inner.stream, *inner.tables),
         records=(shape,),
-        scratch_bytes=12 * depth,
+        scratch_bytes=inner.before + 8 * depth + max(inner.overrun, 4 * depth),
         overlap={} if distance is None else {0: distance},
-        instructions=images * (multiply_instructions(layer, pixels) + pixels * gather),
+        instructions=images * (math.ceil(pixels / PIXELS) * inner.group_instructions + pixels * gather),
     )
 
 
 KERNELS = (
-    Kernel("conv2d/dsp_rows", "Conv2D", _refuse_rows, _lower_rows, NEEDS),
-    Kernel("conv2d/dsp_windows", "Conv2D", _refuse, _lower_windows, NEEDS),
+    Kernel("conv2d/dsp_rows", "Conv2D", _refuse_rows, lambda site: lower_rows(site, _inner(site)), NEEDS),
+    Kernel("conv2d/dsp_windows", "Conv2D", _refuse, lambda site: lower_windows(site, _inner(site)), NEEDS),
 )
