@@ -1,4 +1,4 @@
-"""Kernels on stored weights equal the interpreter: their C on this computer, their assembly on the emulator."""
+"""Kernels that multiply weights as they are stored equal the interpreter: on this computer and on the emulators."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from boardfit.backends.mcu.emulator import measure
 from boardfit.backends.mcu.kernel import Kernel, Site
 from boardfit.backends.mcu.kernels import KERNELS
+from boardfit.backends.mcu.kernels.stored_values import gaps, grid, refuse_grid
 from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
-from boardfit.backends.mcu.plan import Layer, Plan, place
+from boardfit.backends.mcu.plan import Layer, Plan, make_plan, place
+from boardfit.backends.mcu.weight_formats import forced_formats
 from boardfit.board import McuBoard, find_board
+from boardfit.errors import ModelError
 from boardfit.interp import run
 from boardfit.ir import Affine, Graph
 from boardfit.ops.activation import Activation
@@ -139,10 +144,49 @@ def test_c_on_this_computer(form: str) -> None:
     cases = [(k, graph) for k in kernels for graph in accepted(k, machine_of(k), HOST_CASES)]
     plans = [plan_with(kernel, graph, machine_of(kernel)) for kernel, graph in cases]
     inputs = [random_inputs(graph, SAMPLES, seed) for seed, (_, graph) in enumerate(cases)]
-    flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    flags = ("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     for (kernel, graph), arrays, outputs in zip(cases, inputs, run_on_host(plans, inputs, flags), strict=True):
         expected = run(graph, {graph.inputs[0]: arrays[0]})[graph.outputs[0]]
         np.testing.assert_array_equal(outputs[0], expected, err_msg=f"{kernel.name}: {graph.name}")
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, 3000), unique=True, max_size=40), st.sampled_from([31, 254, 255]))
+def test_distances_lead_to_every_place(places: list[int], most: int) -> None:
+    distances, real = gaps(np.array(sorted(places), np.int64), most)
+    assert distances.max(initial=0) <= most
+    ends = np.cumsum(distances + 1) - 1
+    assert ends[real].tolist() == sorted(places)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.integers(-128, 127), min_size=1, max_size=30))
+def test_a_grid_has_every_weight_and_no_bit_too_many(weights: list[int]) -> None:
+    found = grid(np.array([weights]))
+    numbers = found.numbers(np.array([weights]))
+    assert (found.low + found.step * numbers == np.array([weights])).all()
+    assert numbers.min() >= 0 and numbers.max() < 1 << found.bits
+    assert found.bits == 1 or numbers.max() >= 1 << (found.bits - 1)
+    assert refuse_grid(np.array([weights]), found.bits) is None
+
+
+def test_the_format_that_pays_is_chosen_and_another_can_be_forced() -> None:
+    random = np.random.default_rng(5)
+    kept = np.repeat(random.random((64, 16)) < 0.3, 4, axis=1)
+    build = Builder("blocks")
+    x = build.input((1, 5, 5, 64), s8(0.05, 3))
+    raw = (random.integers(-127, 128, (64, 64)) * kept).reshape(64, 1, 1, 64)
+    weights = build.constant(raw, Affine(True, 8, (0.01,), (0,)))
+    y = build.node("Conv2D", [x, weights, build.bias(64)], Conv2DAttrs(), s8(0.5, -4))
+    graph = build.finish(y)
+    chosen = make_plan(graph, board("m4")).layers[0]
+    assert chosen.kernel.format == "block"
+    dense = make_plan(graph, board("m4"), forced=forced_formats(graph, {"conv2d_1": "int8"})).layers[0]
+    assert dense.kernel.format == "int8"
+    assert chosen.lowered.instructions < dense.lowered.instructions
+    assert chosen.lowered.constant_bytes < dense.lowered.constant_bytes
+    with pytest.raises(ModelError, match=r"cannot be stored as int4: .*its weights need 8 bits, not 4"):
+        make_plan(graph, board("m4"), forced=forced_formats(graph, {"conv2d_1": "int4"}))
 
 
 @pytest.mark.slow
