@@ -1,7 +1,9 @@
 """`make bench-fpga`: what is planned for small FPGA boards, what it costs, and whether C simulation gives every byte.
 
 Prints a table and writes `benchmarks/results/fpga.json`: rows {model, board, strategy, estimate and budget per
-resource, latency_cycles, ii, bytes_equal, agreement, ...}, or the error of a model that does not fit.
+resource, latency_cycles, ii, bytes_equal, agreement, ...}, or the error of a model that does not fit. The file is
+written after every row; `--resume` goes on where a run ended. Streamed designs are also run word by word with their
+FIFOs (`fifo_interval`; an error if they lock up or are later than FIFOs without bound).
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import argparse
 import dataclasses
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +21,12 @@ import boardfit
 from boardfit.api import Compilation
 from boardfit.backends.hls4ml.describe import weight_statistics
 from boardfit.backends.hls4ml.planning import describe, plan_graph
-from boardfit.board import FpgaBoard, find_board
+from boardfit.board import FpgaBoard
 from boardfit.compress.fixed import LINEAR, FixedTypes
 from boardfit.compress.fixed_form import FixedForm
 from boardfit.compress.lower_fixed import LowerFixed
 from boardfit.compress.widths import fixed_outputs, float_outputs
-from boardfit.errors import BoardfitError, BudgetError
+from boardfit.errors import BoardfitError, InternalError
 from boardfit.estimate.fpga import Precision, estimate
 from boardfit.frontend import load_model
 from boardfit.ir import FixedPoint, Graph
@@ -31,9 +34,11 @@ from boardfit.ir.types import Overflow, Rounding
 from boardfit.metrics import agreement
 from boardfit.options import BackendOptions, QuantizeOptions
 from boardfit.passes.output_softmax import DropOutputSoftmax
+from boardfit.plan.stream_schedule import simulate
 from boardfit.resources import Resources
 
 from . import corpus
+from .readme import results
 from .results import Row, Value, print_rows, write_rows
 
 BOARDS = ("pynq-z2", "arty-a7-100t")
@@ -50,6 +55,9 @@ OWN_TYPES = ("bnn_model_fc_1layer", "tiny_unet_ch_last")
 CALIBRATION = {"tiny_unet_ch_last": 8}
 EVALUATED = {"tiny_unet_ch_last": 4, "ic01": 200}
 MOST_EVALUATED = 500
+BOUNDLESS = 10**9
+"""Words of a FIFO that is never full."""
+
 HLS4ML_DEFAULT = FixedPoint(True, 16, 10, Rounding.TRN, Overflow.WRAP)
 """ap_fixed<16,6>."""
 
@@ -71,8 +79,8 @@ def samples(name: str, floating: Graph) -> dict[str, np.ndarray]:
     return {tensor: x.reshape(-1, *shape)}
 
 
-def measure(name: str, board: str, simulate: bool) -> Row:
-    """Plan one model for one board, and simulate the project."""
+def measure(name: str, board: str) -> Row:
+    """Plan one model for one board, and simulate the project and its FIFOs."""
     shape = load_model(corpus.model_path(name)).types
     graph = load_model(corpus.model_path(name))
     calibration = corpus.calibration(name, shape[graph.inputs[0]].shape)[: CALIBRATION.get(name, 512)]
@@ -83,8 +91,6 @@ def measure(name: str, board: str, simulate: bool) -> Row:
             made = boardfit.compile(
                 corpus.model_path(name), board, calibration, output=Path(folder) / "out", quantize=options_for(name)
             )
-        except BudgetError as error:
-            return {**row, "error": str(error), **_seconds(start, processor)}
         except BoardfitError as error:
             return {**row, "error": str(error), **_seconds(start, processor)}
         row.update(_costs(made))
@@ -92,14 +98,30 @@ def measure(name: str, board: str, simulate: bool) -> Row:
         data = samples(name, made.floating)
         row["agreement"] = agreement(fixed_outputs(made.graph, data), float_outputs(made.floating, data))
         row["evaluated"] = len(next(iter(data.values())))
-        row["bytes_equal"] = None
-        if simulate:
-            try:
-                row["bytes_equal"] = boardfit.verify(Path(folder) / "out").equal
-            except BoardfitError as error:
-                row["simulation"] = str(error)
+        row.update(fifos(made))
+        try:
+            row["bytes_equal"] = boardfit.verify(Path(folder) / "out").equal
+        except BoardfitError as error:
+            row["bytes_equal"], row["simulation"] = False, str(error)
     row.update(compare(name, made, data))
     return row
+
+
+def fifos(made: Compilation) -> dict[str, Value]:
+    """The streamed project run word by word: it must not lock up, nor be later than with FIFOs without bound."""
+    if not isinstance(made.board, FpgaBoard):
+        return {}
+    options = BackendOptions()
+    described = describe(made.graph, made.board, options, plan_graph(made.graph, made.board, options).plan)
+    if described.streams is None:
+        return {}
+    network = described.streams.network
+    depths = [described.fifos[key].depth for key in described.streams.keys]
+    run = simulate(network, depths, 2)
+    free = simulate(network, [BOUNDLESS] * len(depths), 2)
+    if run.blocked or run.ends != free.ends:
+        raise InternalError(f"FIFOs of {made.graph.name} on {made.board.name}: {run.blocked or run.ends}")
+    return {"fifo_words": sum(depths), "fifo_most": max(depths, default=0), "fifo_interval": run.ends[1] - run.ends[0]}
 
 
 def _seconds(start: float, processor: float) -> dict[str, Value]:
@@ -185,23 +207,29 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=list(MODELS), help="models to measure")
-    parser.add_argument("--no-simulation", action="store_true", help="leave C simulation out")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
     given = parser.parse_args()
     if not corpus.available():
         print(f"skipped: {corpus.missing()}")
         return
-    rows: list[Row] = []
-    for name in given.models:
-        for board in BOARDS:
-            find_board(board)
-            row = measure(name, board, simulate=not given.no_simulation and board == BOARDS[0])
-            rows.append(row)
-            print(row, flush=True)
-            write_rows("fpga", rows)
+    wanted = [(name, board) for name in given.models for board in BOARDS]
+    kept = {(row["model"], row["board"]): row for row in results("fpga")}
+    if not given.resume:
+        kept = {key: row for key, row in kept.items() if key not in wanted}
+    for name, board in wanted:
+        if (name, board) not in kept:
+            kept[name, board] = measure(name, board)
+            print(kept[name, board], flush=True)
+            write_rows("fpga", _in_order(kept))
+    rows = _in_order(kept)
     columns = ("model", "board", "strategy", "lut", "ff", "bram18", "dsp", "latency_cycles", "ii", "bytes_equal")
-    more = ("agreement", "planning_cpu_seconds", "error")
+    more = ("agreement", "planning_seconds", "error")
     print_rows("FPGA", [{column: row.get(column) for column in (*columns, *more)} for row in rows])
     print(f"written: {write_rows('fpga', rows)}")
+
+
+def _in_order(rows: Mapping[tuple[Value, Value], Row]) -> list[Row]:
+    return [rows[name, board] for name in MODELS for board in BOARDS if (name, board) in rows]
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def compile(
     maker = find_backend(target.kind)
     fitted = fitting.fit(prepared, target, maker, quantization, options)
     prepared, cost = fitted.prepared, fitted.estimate
-    check_budget(cost, target, prepared.model)
+    check_budget(cost, target, prepared.model, fitted.tried)
     artifact = maker.emit(prepared.graph, target, options)
     reference = make_reference(prepared.graph, prepared.data, REFERENCE_SAMPLES[target.kind])
     artifact = artifact.with_files(maker.reference_files(prepared.graph, reference.inputs, reference.outputs))

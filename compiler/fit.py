@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from .backend import Backend
 from .board import Board
-from .compress.width_search import PlansWidths, WidthSearch, search_widths
+from .compress.width_search import NoWidths, PlansWidths, WidthSearch, search_widths
 from .estimate.report import Estimate
 from .options import BackendOptions, QuantizeOptions
 from .prepare import Prepared
@@ -14,11 +14,15 @@ from .prepare import Prepared
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A graph made ready for a board, what it costs, and how its widths were found (None: as they were given)."""
+    """A graph made ready for a board, what it costs, and how its widths were found (None: as they were given).
+
+    `tried` says which narrower values were tried if that did not help.
+    """
 
     prepared: Prepared
     estimate: Estimate
     search: WidthSearch | None = None
+    tried: str = ""
 
 
 def fit(
@@ -48,6 +52,9 @@ def fit(
     found = search_widths(prepared.floating, prepared.data, backend, board, quantize, options, bound, prepared.labels)
     if found is None:
         return Fitted(prepared, backend.estimate(prepared.graph, board, options))
+    if isinstance(found, NoWidths):
+        narrow = replace(prepared, graph=found.smallest.graph)
+        return Fitted(narrow, backend.estimate(narrow.graph, board, options), tried=str(found))
     narrow = replace(prepared, graph=found.graph)
     backend.validate(narrow.graph, board, options)
     return Fitted(narrow, backend.estimate(narrow.graph, board, options), found)

@@ -44,7 +44,7 @@ def _register_layers() -> None:
     from hls4ml.backends import get_backend
     from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
     from hls4ml.backends.vivado.passes import convolution_templates as stock
-    from hls4ml.model.layers import Conv2D, Layer, register_layer
+    from hls4ml.model.layers import Conv2D, Dense, Layer, register_layer
 
     # hls4ml finds templates by the class's name, so the names below are part of the contract
 
@@ -141,12 +141,47 @@ def _register_layers() -> None:
             FunctionCallTemplate.__init__(self, BoardfitConv2D, include_header=stock.conv2d_include_list)
             self.template = stock.conv2d_function_template
 
+    class BoardfitDense(Dense):  # type: ignore[misc]
+        """A dense layer of a stream that makes one output after the other."""
+
+    class DenseConfig(LayerConfigTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(BoardfitDense)
+
+        def format(self, node: Any) -> str:
+            params = self._default_config_params(node)
+            source, weight = node.get_input_variable().type.precision, node.get_weights("weight").type.precision
+            return (
+                f"struct config{node.index} : nnet::dense_config {{\n"
+                f"    static const unsigned n_in = {node.get_attr('n_in')};\n"
+                f"    static const unsigned n_out = {node.get_attr('n_out')};\n"
+                f"    static const unsigned lanes = {node.get_attr('lanes')};\n"
+                f"    typedef {params['accum_t'].name} accum_t;\n"
+                f"    typedef {params['bias_t'].name} bias_t;\n"
+                f"    typedef {params['weight_t'].name} weight_t;\n"
+                "    template<class x_T, class y_T>\n"
+                f"    using product = nnet::product::{get_backend('vivado').product_type(source, weight)}<x_T, y_T>;\n"
+                "};\n"
+            )
+
+    class DenseCall(FunctionCallTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(BoardfitDense, include_header=["nnet_utils/nnet_dense.h", f"nnet_utils/{HEADER}"])
+
+        def format(self, node: Any) -> str:
+            params = self._default_function_params(node)
+            weights = f"{node.get_weights('weight').name}, {node.get_weights('bias').name}"
+            types = f"{params['input_t']}, {params['output_t']}, config{node.index}"
+            return f"nnet::boardfit_dense<{types}>({params['input']}, {params['output']}, {weights});"
+
     register_layer("BoardfitClamp", BoardfitClamp)
+    register_layer("BoardfitDense", BoardfitDense)
     register_layer("BoardfitConv2D", BoardfitConv2D)
     register_layer("BoardfitPick", BoardfitPick)
     register_layer("BoardfitArgMax", BoardfitArgMax)
     backend = get_backend("vivado")  # Vitis applies the templates of Vivado too
-    for template in (ClampConfig, ClampCall, PickConfig, PickCall, ArgMaxConfig, ArgMaxCall, ConvConfig, ConvCall):
+    own = (ClampConfig, ClampCall, PickConfig, PickCall, ArgMaxConfig, ArgMaxCall, DenseConfig, DenseCall)
+    for template in (*own, ConvConfig, ConvCall):
         backend.register_template(template)
 
 

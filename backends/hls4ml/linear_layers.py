@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from boardfit.estimate.fpga import serial_lanes
 from boardfit.ir import FixedPoint, Node
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.linear import fixed_accumulator
 from boardfit.ops.spec import attrs_as
+from boardfit.options import Strategy
 from boardfit.plan.fpga import UNROLL_LIMIT
 
 from .layer import HlsLayer, LayerContext
@@ -30,7 +32,21 @@ def dense(node: Node, context: LayerContext) -> list[HlsLayer]:
         "weight_data": weights.T.copy(),
         **bias_attributes(node, context, weights.shape[0]),
     }
+    lanes = _lanes(node, context, weights)
+    if lanes:
+        return [linear_layer(node, context, "BoardfitDense", {**attributes, "lanes": lanes})]
     return [linear_layer(node, context, "Dense", attributes)]
+
+
+def _lanes(node: Node, context: LayerContext, weights: np.ndarray) -> int:
+    """Multipliers of boardfit's own kernel for streams, or 0 where hls4ml's is used.
+
+    hls4ml's keeps an accumulator for every output and selects among them; the own one makes one output after the other.
+    """
+    plan = context.plan.layers[node.name]
+    if not context.streams or plan.strategy is not Strategy.RESOURCE:
+        return 0
+    return serial_lanes(weights.shape[1], weights.shape[0], plan.reuse_factor)
 
 
 def _dense_at_positions(node: Node, context: LayerContext, weights: np.ndarray, positions: list[int]) -> list[HlsLayer]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from boardfit.board import FpgaBoard
@@ -17,6 +17,7 @@ from boardfit.plan.fpga_choice import LIMITED, MARGINS, Choice, Problem, choose,
 
 from .describe import as_estimate, describe_streams
 from .layers import LayerList, make_layers
+from .refuse import refuse, too_many_registers
 from .streams import FifoKey, Streams
 
 CORRECTIONS = 4
@@ -81,9 +82,28 @@ def plan_graph(graph: Graph, board: FpgaBoard, options: BackendOptions) -> Plann
     Raises:
         UsageError, BudgetError: see `find_candidates`.
     """
-    candidates = find_candidates(graph, options)
-    found = [planned for mode in modes(candidates) for planned in _plan_mode(graph, board, options, mode)]
+    found: list[Planned] = []
+    for candidates in ways(graph, options):
+        found += [planned for mode in modes(candidates) for planned in _plan_mode(graph, board, options, mode)]
+        if any(planned.estimate.fits for planned in found):
+            break
     return min(found, key=lambda planned: rank(planned.estimate, options.goal))
+
+
+def ways(graph: Graph, options: BackendOptions) -> Iterator[Candidates]:
+    """Candidates with the usual io type, then for vectors those with FIFOs: words of them take fewer wires."""
+    usual = find_candidates(graph, options)
+    yield usual
+    if options.io_type is None and usual.io_type is IoType.PARALLEL and can_stream(graph):
+        yield find_candidates(graph, replace(options, io_type=IoType.STREAM))
+
+
+def can_stream(graph: Graph) -> bool:
+    """Whether every node can be done with FIFOs."""
+    if any(len(readers) > 1 for readers in graph.consumers().values()):
+        return False
+    reasons = ((refuse(node, graph, True), too_many_registers(node, graph, True)) for node in graph.nodes)
+    return all(reason == (None, None) for reason in reasons)
 
 
 def modes(candidates: Candidates) -> list[Candidates]:

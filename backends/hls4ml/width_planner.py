@@ -10,7 +10,7 @@ from boardfit.compress.widths import NoiseModel, Widths, WidthSpace
 from boardfit.estimate.fpga import LayerDescription, Precision
 from boardfit.estimate.fpga.layer_cost import Pricing
 from boardfit.options import BackendOptions
-from boardfit.plan.fpga import Candidates, LayerPlan, find_candidates
+from boardfit.plan.fpga import Candidates, LayerPlan
 from boardfit.plan.fpga_choice import (
     LIMITED,
     MARGINS,
@@ -21,7 +21,7 @@ from boardfit.plan.fpga_choice import (
     price,
 )
 
-from .planning import Described, describe, fixed_timings, is_dataflow, modes, plan_graph, rank, tightened
+from .planning import Described, describe, fixed_timings, is_dataflow, modes, plan_graph, rank, tightened, ways
 
 CORRECTIONS = 2
 """Times the limits are tightened because the graph with the chosen widths costs more than its parts."""
@@ -53,7 +53,8 @@ class GraphWidthPlanner:
                 {width: describe(graph, board, options, mode.smallest()) for width, graph in graphs.items()},
                 mode,
             )
-            for mode in modes(find_candidates(graphs[ladder[0]], options))
+            for way in ways(graphs[ladder[0]], options)
+            for mode in modes(way)
         ]
 
     def choose(self, noise: NoiseModel, power: float | None) -> Widths | None:
@@ -61,6 +62,8 @@ class GraphWidthPlanner:
         bound = noise.loudest(min(self.ladder)) if power is None else power
         found: list[tuple[tuple[float, float, float], Widths]] = []
         for mode in self.modes:
+            if mode.candidates.io_type is not self.modes[0].candidates.io_type and any(r[0] <= 1.0 for r, _ in found):
+                break  # FIFOs between vectors only where wires do not fit
             problem = mode.problem(noise)
             for shares in (MARGINS, None) if power is not None else (None,):
                 allowed = limits = limits_of(self.board.budget, shares)

@@ -1,8 +1,8 @@
 """Narrower values down to a bound, by the integer program, repeated until what is measured holds.
 
 The program takes the noise model at its word; the interpreter has the last one. The search goes over the noise power
-that the program may spend: the more, the smaller or faster the design. Each design found is run on one part of the
-calibration data; the one that is taken must also hold the bound on the other part.
+that the program may spend: the more, the smaller or faster the design. One part of the calibration data steers it; the
+design that is taken must hold the bound on the other part as well, and with the confidence that both together give.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from ..estimate.report import Estimate
 from ..ir.graph import Graph
 from ..ops import OPS
 from ..options import BackendOptions, QuantizeOptions
-from .fidelity import Bound, Judge, split
+from .bias_correction import input_means
+from .fidelity import Bound, Judge, lower_limit, split
 from .fixed_form import FixedForm
 from .fpga import calibrated_ranges
 from .widths import NoiseModel, Widths, WidthSpace, fixed_outputs, float_outputs, measure_noise
@@ -33,7 +34,7 @@ TARGETS = (50, 42, 36, 33, 30, 27, 24, 21, 18, 15, 12, 9)
 PROBE_WORK, MEASURE_WORK = 150_000_000, 400_000_000
 """Multiply-accumulates spent on one run of the interpreter: they set the number of samples."""
 
-FEWEST_PROBES, MOST_PROBES, FEWEST = 8, 32, 50
+FEWEST_PROBES, MOST_PROBES, FEWEST = 8, 32, 100
 """Samples of a probe at least and at most, and of a measurement at least."""
 
 
@@ -71,6 +72,7 @@ class WidthSearch:
         graph: the fixed-point graph.
         bound: what holds.
         searched, confirmed: the measure on both parts of the calibration data.
+        sure: what it is on other data with some confidence (see `lower_limit`).
         widths: of every layer's weights and every group of tensors.
     """
 
@@ -78,12 +80,46 @@ class WidthSearch:
     bound: Bound
     searched: float
     confirmed: float
+    sure: float
     widths: Widths
 
     @property
-    def holds(self) -> bool:
+    def holds_here(self) -> bool:
         """Whether the bound holds on both parts."""
         return min(self.searched, self.confirmed) >= self.bound.least
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bound holds on both parts, and on other data as far as they can tell."""
+        return self.holds_here and self.sure >= self.bound.least
+
+    @property
+    def fewest(self) -> int:
+        """Bits of the narrowest weights or tensors."""
+        return min(*self.widths.weights.values(), *self.widths.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class NoWidths:
+    """Nothing holds the bound and fits.
+
+    Attributes:
+        smallest: the fewest bits, the same everywhere, that hold the bound; its design does not fit.
+        fitting: the most precise design found that fits; it does not hold the bound. None: nothing fits.
+        least: fewest bits tried.
+    """
+
+    smallest: WidthSearch
+    fitting: WidthSearch | None
+    least: int
+
+    def __str__(self) -> str:
+        bits = next(iter(self.smallest.widths.groups))
+        tried = f"values of {bits} bits are the narrowest of one width that hold a {self.smallest.bound}"
+        if self.fitting is None:
+            return f"{tried}; nothing fits down to {self.least} bits"
+        found = min(self.fitting.searched, self.fitting.confirmed)
+        return f"{tried}; the most precise widths that fit go down to {self.fitting.fewest} bits and reach {found:.4g}"
 
 
 def search_widths(
@@ -95,7 +131,7 @@ def search_widths(
     options: BackendOptions,
     bound: Bound,
     labels: np.ndarray | None = None,
-) -> WidthSearch | None:
+) -> WidthSearch | NoWidths | None:
     """Find narrower values.
 
     Args:
@@ -104,16 +140,17 @@ def search_widths(
 
     Returns:
         The design that spends most of what the bound allows if the user gave the bound, else the most precise one
-        that fits the board; None if none holds the bound and fits.
+        that fits the board; what was tried if none holds the bound and fits; None if not even the widest values
+        hold a bound that the user did not give.
 
     Raises:
         BudgetError: not even the widest values hold the bound.
     """
     form = FixedForm()(floating)
-    space = WidthSpace.of(form, calibrated_ranges(form, data, quantize), quantize.top_width)
+    space = WidthSpace.of(form, calibrated_ranges(form, data, quantize), quantize.top_width, input_means(form, data))
     trial = _Trial(space, *_parts(floating, data, bound, labels))
     widest = trial.run(space.uniform(space.top))
-    if not widest.holds:
+    if not widest.holds_here:
         if not quantize.bounded:
             return None
         raise BudgetError(
@@ -128,11 +165,27 @@ def search_widths(
     }
     signal = float(np.mean(np.square(float_outputs(floating, probes))))
     noise = measure_noise(space, probes)
-    if quantize.bounded:
-        return _narrowest(_Attempts(trial, planner, noise, signal))
-    quietest = planner.choose(noise, None)
-    found = None if quietest is None else trial.run(quietest)
-    return found if found is not None and found.holds else None
+    attempts = _Attempts(trial, planner, noise, signal)
+    found = _narrowest(attempts) if quantize.bounded else None
+    if found is None:
+        found = attempts.quietest()
+    if found is not None and found.holds:
+        return found
+    return NoWidths(_narrowest_of_one_width(trial, ladder, widest), found, min(ladder))
+
+
+def _narrowest_of_one_width(trial: _Trial, ladder: tuple[int, ...], widest: WidthSearch) -> WidthSearch:
+    """Bisection for the fewest bits, the same everywhere, that hold the bound."""
+    widths = sorted(ladder)
+    low, high, best = -1, len(widths) - 1, widest  # widths that do not hold it, and that do
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = trial.run(trial.space.uniform(widths[middle]))
+        if found.holds:
+            high, best = middle, found
+        else:
+            low = middle
+    return best
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +227,13 @@ class _Trial:
     def run(self, widths: Widths) -> WidthSearch:
         """Measure both parts."""
         graph = self.space.graph(widths)
-        searched, confirmed = (
-            part.judge.value(fixed_outputs(graph, part.data)) for part in (self.search, self.confirm)
-        )
-        return WidthSearch(graph, self.search.judge.bound, searched, confirmed, widths)
+        bound = self.search.judge.bound
+        outputs = [(part.judge, fixed_outputs(graph, part.data)) for part in (self.search, self.confirm)]
+        searched, confirmed = (judge.value(found) for judge, found in outputs)
+        sure = min(searched, confirmed)
+        if bound.measure != "snr":
+            sure = lower_limit(np.concatenate([judge.scores(found) for judge, found in outputs]))
+        return WidthSearch(graph, bound, searched, confirmed, sure, widths)
 
 
 class _Attempts:
@@ -186,6 +242,11 @@ class _Attempts:
     def __init__(self, trial: _Trial, planner: WidthPlanner, noise: NoiseModel, signal: float) -> None:
         self.trial, self.planner, self.noise, self.signal = trial, planner, noise, signal
         self.found: dict[int, WidthSearch | None] = {}
+
+    def quietest(self) -> WidthSearch | None:
+        """The most precise design that fits."""
+        widths = self.planner.choose(self.noise, None)
+        return None if widths is None else self.trial.run(widths)
 
     def at(self, target: int) -> WidthSearch | None:
         """The design for a target, or None if nothing is quiet enough and fits."""

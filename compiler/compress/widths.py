@@ -11,6 +11,7 @@ from ..interp import run
 from ..ir.graph import Graph
 from ..numerics import dequantize, quantize
 from ..ops.spec import as_fixed
+from .bias_correction import correct_biases
 from .fixed import LINEAR, Ranges, fixed_types_for
 from .lower_fixed import LowerFixed
 
@@ -78,6 +79,7 @@ class WidthSpace:
             from it without multiplying by weights.
         linear: names of the nodes with weights.
         top: the widest width.
+        means: mean input of each layer with weights, for its bias (see `bias_correction`).
     """
 
     form: Graph
@@ -85,9 +87,10 @@ class WidthSpace:
     groups: tuple[tuple[str, ...], ...]
     linear: tuple[str, ...]
     top: int
+    means: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, form: Graph, ranges: Ranges, top: int) -> WidthSpace:
+    def of(cls, form: Graph, ranges: Ranges, top: int, means: Mapping[str, np.ndarray]) -> WidthSpace:
         """Find the groups of a graph."""
         index = {name: position for position, name in enumerate(form.inputs)}
         members: list[list[str]] = [[name] for name in form.inputs]
@@ -102,7 +105,7 @@ class WidthSpace:
             for name in node.outputs:
                 index[name] = found
                 members[found].append(name)
-        return cls(form, ranges, tuple(map(tuple, members)), tuple(linear), top)
+        return cls(form, ranges, tuple(map(tuple, members)), tuple(linear), top, means)
 
     def group_of(self, tensor: str) -> int:
         """Index of a tensor's group."""
@@ -120,7 +123,8 @@ class WidthSpace:
         for node in self.form.nodes:
             if node.op in LINEAR:
                 bits[node.inputs[1]] = widths.weights[node.name]
-        return LowerFixed(fixed_types_for(self.form, self.ranges, bits))(self.form)
+        form = correct_biases(self.form, fixed_types_for(self.form, self.ranges, bits), self.means)
+        return LowerFixed(fixed_types_for(form, self.ranges, bits))(form)
 
 
 def fixed_outputs(graph: Graph, data: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -14,8 +14,11 @@ LABELS = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18", "uram": "U
 IN_BYTES = ("flash", "ram")
 
 
-def check_budget(estimate: Estimate, board: Board, model: str) -> None:
+def check_budget(estimate: Estimate, board: Board, model: str, tried: str = "") -> None:
     """Refuse a design that does not fit.
+
+    Args:
+        tried: what was done already to make it fit.
 
     Raises:
         BudgetError: need and have of every resource that is short, the heaviest nodes, and the change that would
@@ -29,6 +32,7 @@ def check_budget(estimate: Estimate, board: Board, model: str) -> None:
     lines += [_need_and_have(shortage) for shortage in shortages]
     lines.append(f"the heaviest nodes in {_label(worst.resource)}:")
     lines += [_share(layer, worst.resource) for layer in heaviest(estimate.layers, worst.resource)]
+    lines += [tried] if tried else []
     raise BudgetError("\n  ".join(lines), file=model, hint=_hint(estimate, board))
 
 

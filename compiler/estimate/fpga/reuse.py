@@ -21,3 +21,13 @@ def legal_reuse_factors(n_in: int, n_out: int) -> tuple[int, ...]:
 def nearest_reuse_factor(n_in: int, n_out: int, wanted: int) -> int:
     """The legal factor nearest to `wanted`, the smaller of two equally near ones (as hls4ml chooses)."""
     return min(legal_reuse_factors(n_in, n_out), key=lambda factor: (abs(factor - wanted), factor))
+
+
+def serial_lanes(n_in: int, n_out: int, reuse_factor: int) -> int:
+    """Multipliers of a dense layer that makes one output after the other, or 0 where that is not possible.
+
+    Its inputs go round in a ring, so the multipliers must divide them; at a reuse factor up to n_in several outputs
+    are made at once.
+    """
+    lanes, rest = divmod(n_in * n_out, reuse_factor)
+    return lanes if reuse_factor > n_in and not rest and n_in % lanes == 0 else 0

@@ -16,6 +16,7 @@ from .coefficients import Coefficients
 from .description import MATRIX_KINDS, TABLE_KINDS, DesignDescription, Fifo, LayerDescription
 from .memory import bram18_blocks, fifo_blocks, weight_blocks, weight_blocks_synthesised
 from .multipliers import Multipliers, expected_weights
+from .reuse import serial_lanes
 from .timing import Timing
 
 Terms = Mapping[str, float]
@@ -52,6 +53,12 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
             ff["hold_products"] = m.nonzero * accum
         else:
             ff["pipeline"] = m.nonzero * accum * timing.registers
+    elif is_serial(layer):
+        # inputs go round, outputs are shifted in: no accumulator and no input is selected
+        lut["accumulate_shared"] = ff["accumulate_shared"] = m.instances * accum
+        lut["select_input"] = layer.n_in * inputs
+        lut["fabric_multiply"] = m.fabric * layer.weight_precision.width * inputs
+        ff["pipeline"] = layer.n_in * inputs + layer.n_out * layer.result_precision.width
     else:
         per_output = layer.reuse_factor / max(1, layer.n_in)
         lut["accumulate_shared"] = m.instances * accum
@@ -69,10 +76,11 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
         ff["outputs"] = layer.n_out * accum
         if stream:
             ff["hold_inputs"] = layer.n_in * inputs
-        width = math.ceil(layer.products / layer.reuse_factor) * layer.weight_precision.width
-        bram["weights"] = weight_blocks(layer.reuse_factor, width, c.scalar("rom_bits"))
         if per_output > 2 and layer.reuse_factor >= c.scalar("rom_index_depth"):
             bram["index"] = 1
+    if not m.unrolled:
+        width = math.ceil(layer.products / layer.reuse_factor) * layer.weight_precision.width
+        bram["weights"] = weight_blocks(layer.reuse_factor, width, c.scalar("rom_bits"))
         if bram["weights"]:
             kept["weights"] = weight_blocks_synthesised(layer.reuse_factor, width, c.scalar("rom_depth_synthesis"))
     if stream and layer.kind in ("conv", "depthwise"):
@@ -84,6 +92,12 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
     if stream:
         lut["stream_words"] = layer.input_pack * inputs + layer.n_out * layer.result_precision.width
     return Ingredients(lut, ff, bram, kept, m.dsp)
+
+
+def is_serial(layer: LayerDescription) -> bool:
+    """Whether a layer is boardfit's own kernel that makes one output after the other."""
+    own = layer.implementation == "boardfit" and layer.kind == "dense" and layer.io_type == "io_stream"
+    return own and serial_lanes(layer.n_in, layer.n_out, layer.reuse_factor) > 0
 
 
 def _window(layer: LayerDescription, lut: dict[str, float], ff: dict[str, float]) -> None:

@@ -1,0 +1,74 @@
+"""boardfit's own streamed layers that do one thing after the other: C simulation equals the interpreter."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boardfit.backends.hls4ml import BACKEND
+from boardfit.backends.hls4ml.layers import make_layers
+from boardfit.backends.hls4ml.planning import estimate_plan
+from boardfit.board import FpgaBoard, find_board
+from boardfit.estimate.fpga import legal_reuse_factors, serial_lanes
+from boardfit.ir import Graph
+from boardfit.ops.activation import RELU
+from boardfit.options import BackendOptions, HlsTool, IoType, Strategy
+from boardfit.plan.fpga import FpgaPlan, find_candidates
+
+from .networks import Builder, lowered
+
+pytest.importorskip("hls4ml", reason="hls4ml is not installed")
+
+
+def board() -> FpgaBoard:
+    found = find_board("pynq-z2")
+    assert isinstance(found, FpgaBoard)
+    return found
+
+
+def dense_network() -> Graph:
+    """The first dense layer reads an image word by word."""
+    b = Builder(3)
+    x = b.conv(b.input("x", 3, 2, 2), 4, (1, 1), activation=RELU)
+    b.dense(b.dense(b.dense(b.flatten(x), 12, RELU), 6), 1, out=True)
+    return b.editor.finish()
+
+
+def options(tool: HlsTool, reuse: int) -> BackendOptions:
+    return BackendOptions(tool=tool, io_type=IoType.STREAM, strategy=Strategy.RESOURCE, reuse_factor=reuse)
+
+
+def test_multipliers_divide_the_inputs() -> None:
+    for n_in, n_out in [(128, 128), (640, 128), (128, 640), (6, 4), (7, 5)]:
+        for reuse in legal_reuse_factors(n_in, n_out):
+            lanes = serial_lanes(n_in, n_out, reuse)
+            assert (lanes > 0) == (reuse > n_in and n_in % (n_in * n_out // reuse) == 0)
+            assert lanes in (0, n_in * n_out // reuse)
+
+
+def test_it_is_planned_where_it_can_be_and_takes_less_than_hls4ml_s() -> None:
+    fixed = lowered(dense_network(), width=8, samples=1).fixed
+    candidates = find_candidates(fixed, BackendOptions(io_type=IoType.STREAM))
+    plan = candidates.smallest()
+    classes = [layer.class_name for layer in make_layers(fixed, plan).layers]
+    assert classes.count("BoardfitDense") == 2  # one output cannot come after another
+    parallel = FpgaPlan(IoType.PARALLEL, plan.layers)
+    assert all(layer.class_name != "BoardfitDense" for layer in make_layers(fixed, parallel).layers)
+    own = estimate_plan(fixed, board(), BackendOptions(io_type=IoType.STREAM), plan)
+    assert own.total.lut < estimate_plan(fixed, board(), BackendOptions(), parallel).total.lut
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+@pytest.mark.parametrize(("tool", "reuse"), [(HlsTool.VITIS, 1000), (HlsTool.VIVADO, 36)])
+def test_dense_layers(tool: HlsTool, reuse: int, tmp_path: Path) -> None:
+    network = lowered(dense_network(), width=9)
+    given = options(tool, reuse)
+    artifact = BACKEND.emit(network.fixed, board(), given)
+    assert b"boardfit_dense" in artifact.files["firmware/net.cpp"]
+    artifact.with_manifest({}).write(tmp_path / "out")
+    found = BACKEND.execute(tmp_path / "out", [network.inputs[name] for name in network.fixed.inputs], "csim")
+    assert np.array_equal(found[0], network.expected[network.fixed.outputs[0]])
