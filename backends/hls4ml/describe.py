@@ -35,6 +35,7 @@ KINDS = {
     "BoardfitClamp": "relu",
     "BoardfitConv2D": "conv",
     "BoardfitDense": "dense",
+    "BoardfitDepthwiseConv2D": "depthwise",
     "BoardfitPick": "resize",
     "LeakyReLU": "leaky_relu",
     "PReLU": "leaky_relu",
@@ -144,7 +145,7 @@ def _describe(
             io_type=io_type.value,
             table_size=attributes.get("exp_table_size", attributes.get("table_size", 1024)),
             table_bits=table.width if table else 18,
-            implementation="boardfit" if kind == "dense" else "",
+            implementation="boardfit" if kind in ("dense", "depthwise") else "",
             n_zeros=None if values is None else int(np.count_nonzero(np.asarray(values) == 0)),
         )
     )

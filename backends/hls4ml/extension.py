@@ -44,7 +44,7 @@ def _register_layers() -> None:
     from hls4ml.backends import get_backend
     from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
     from hls4ml.backends.vivado.passes import convolution_templates as stock
-    from hls4ml.model.layers import Conv2D, Dense, Layer, register_layer
+    from hls4ml.model.layers import Conv2D, Dense, DepthwiseConv2D, Layer, register_layer
 
     # hls4ml finds templates by the class's name, so the names below are part of the contract
 
@@ -149,40 +149,69 @@ def _register_layers() -> None:
             super().__init__(BoardfitDense)
 
         def format(self, node: Any) -> str:
-            params = self._default_config_params(node)
-            source, weight = node.get_input_variable().type.precision, node.get_weights("weight").type.precision
+            sizes = ("n_in", "n_out", "lanes")
+            numbers = "".join(f"    static const unsigned {name} = {node.get_attr(name)};\n" for name in sizes)
             return (
-                f"struct config{node.index} : nnet::dense_config {{\n"
-                f"    static const unsigned n_in = {node.get_attr('n_in')};\n"
-                f"    static const unsigned n_out = {node.get_attr('n_out')};\n"
-                f"    static const unsigned lanes = {node.get_attr('lanes')};\n"
-                f"    typedef {params['accum_t'].name} accum_t;\n"
-                f"    typedef {params['bias_t'].name} bias_t;\n"
-                f"    typedef {params['weight_t'].name} weight_t;\n"
-                "    template<class x_T, class y_T>\n"
-                f"    using product = nnet::product::{get_backend('vivado').product_type(source, weight)}<x_T, y_T>;\n"
-                "};\n"
+                f"struct config{node.index} {{\n{numbers}{_linear_types(node, self._default_config_params(node))}}};\n"
             )
 
     class DenseCall(FunctionCallTemplate):  # type: ignore[misc]
         def __init__(self) -> None:
-            super().__init__(BoardfitDense, include_header=["nnet_utils/nnet_dense.h", f"nnet_utils/{HEADER}"])
+            headers = ["nnet_utils/nnet_mult.h", f"nnet_utils/{HEADER}"]
+            super().__init__(BoardfitDense, include_header=headers)
 
         def format(self, node: Any) -> str:
-            params = self._default_function_params(node)
-            weights = f"{node.get_weights('weight').name}, {node.get_weights('bias').name}"
-            types = f"{params['input_t']}, {params['output_t']}, config{node.index}"
-            return f"nnet::boardfit_dense<{types}>({params['input']}, {params['output']}, {weights});"
+            return _linear_call(node, self._default_function_params(node), "boardfit_dense")
+
+    class BoardfitDepthwiseConv2D(DepthwiseConv2D):  # type: ignore[misc]
+        """A depthwise convolution of a stream that makes one channel after the other."""
+
+    class DepthwiseConfig(LayerConfigTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(BoardfitDepthwiseConv2D)
+
+        def format(self, node: Any) -> str:
+            sizes = ("in_height", "in_width", "n_chan", "filt_height", "filt_width", "stride_height", "stride_width")
+            numbers = "".join(f"    static const unsigned {name} = {node.get_attr(name)};\n" for name in sizes)
+            return (
+                f"struct config{node.index} {{\n{numbers}{_linear_types(node, self._default_config_params(node))}}};\n"
+            )
+
+    class DepthwiseCall(FunctionCallTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            headers = ["nnet_utils/nnet_mult.h", f"nnet_utils/{HEADER}"]
+            super().__init__(BoardfitDepthwiseConv2D, include_header=headers)
+
+        def format(self, node: Any) -> str:
+            return _linear_call(node, self._default_function_params(node), "boardfit_depthwise")
 
     register_layer("BoardfitClamp", BoardfitClamp)
+    register_layer("BoardfitDepthwiseConv2D", BoardfitDepthwiseConv2D)
     register_layer("BoardfitDense", BoardfitDense)
     register_layer("BoardfitConv2D", BoardfitConv2D)
     register_layer("BoardfitPick", BoardfitPick)
     register_layer("BoardfitArgMax", BoardfitArgMax)
     backend = get_backend("vivado")  # Vitis applies the templates of Vivado too
     own = (ClampConfig, ClampCall, PickConfig, PickCall, ArgMaxConfig, ArgMaxCall, DenseConfig, DenseCall)
-    for template in (*own, ConvConfig, ConvCall):
+    for template in (*own, DepthwiseConfig, DepthwiseCall, ConvConfig, ConvCall):
         backend.register_template(template)
+
+
+def _linear_types(node: Any, params: Mapping[str, Any]) -> str:
+    """Types of a layer with weights, and how hls4ml multiplies them."""
+    from hls4ml.backends import get_backend
+
+    source, weight = node.get_input_variable().type.precision, node.get_weights("weight").type.precision
+    product = get_backend("vivado").product_type(source, weight)
+    types = "".join(f"    typedef {params[name].name} {name};\n" for name in ("accum_t", "bias_t", "weight_t"))
+    return f"{types}    template<class x_T, class y_T>\n    using product = nnet::product::{product}<x_T, y_T>;\n"
+
+
+def _linear_call(node: Any, params: Mapping[str, Any], function: str) -> str:
+    """A call of one of boardfit's functions with weights and biases."""
+    weights = f"{node.get_weights('weight').name}, {node.get_weights('bias').name}"
+    types = f"{params['input_t']}, {params['output_t']}, config{node.index}"
+    return f"nnet::{function}<{types}>({params['input']}, {params['output']}, {weights});"
 
 
 def _call(params: Mapping[str, Any], function: str, index: int) -> str:

@@ -123,7 +123,10 @@ def conv2d(node: Node, context: LayerContext) -> list[HlsLayer]:
         attributes["depthwise_data"] = kernel.transpose(1, 2, 0, 3).copy()
         attributes["depthwise_quantizer"] = None
         attributes["depth_multiplier"] = 1
-        return [linear_layer(node, context, "DepthwiseConv2D", attributes)]
+        plan = context.plan.layers[node.name]
+        serial = context.streams and plan.strategy is Strategy.RESOURCE and plan.reuse_factor == kernel.shape[0]
+        own = serial and kernel.shape[1] > 1  # hls4ml's kernel holds every window in registers and selects from it
+        return [linear_layer(node, context, "BoardfitDepthwiseConv2D" if own else "DepthwiseConv2D", attributes)]
     attributes["weight_data"] = spread_groups(kernel, attrs.groups).transpose(1, 2, 3, 0).copy()
     single = kernel.shape[1] == kernel.shape[2] == 1
     class_name = "BoardfitConv2D" if context.streams and single and kernel.size > UNROLL_LIMIT else "Conv2D"

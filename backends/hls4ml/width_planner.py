@@ -95,9 +95,13 @@ class _Mode:
         self.pricing = Pricing.of(described[self.top].design)
         nodes = {node.name: node for node in space.form.nodes}
         self.inputs = {name: space.group_of(nodes[name].inputs[0]) for name in candidates.layers}
+        sensible = {
+            name: tuple(plan for plan, _ in price(described[self.top].matrices[name], plans, self.pricing).costs)
+            for name, plans in candidates.layers.items()
+        }
         self.priced = {
             (name, weight, tensor): price(self._variant(name, weight, tensor), few(plans), self.pricing)
-            for name, plans in candidates.layers.items()
+            for name, plans in sensible.items()
             for weight in described
             for tensor in described
         }

@@ -114,10 +114,10 @@ class NoWidths:
     least: int
 
     def __str__(self) -> str:
-        bits = next(iter(self.smallest.widths.groups))
-        tried = f"values of {bits} bits are the narrowest of one width that hold a {self.smallest.bound}"
+        bits = self.smallest.widths.groups[0]
+        tried = f"with one width everywhere, {bits} bits are the fewest that hold the bound ({self.smallest.bound})"
         if self.fitting is None:
-            return f"{tried}; nothing fits down to {self.least} bits"
+            return f"{tried}; nothing fits, down to {self.least} bits"
         found = min(self.fitting.searched, self.fitting.confirmed)
         return f"{tried}; the most precise widths that fit go down to {self.fitting.fewest} bits and reach {found:.4g}"
 

@@ -72,3 +72,24 @@ def test_dense_layers(tool: HlsTool, reuse: int, tmp_path: Path) -> None:
     artifact.with_manifest({}).write(tmp_path / "out")
     found = BACKEND.execute(tmp_path / "out", [network.inputs[name] for name in network.fixed.inputs], "csim")
     assert np.array_equal(found[0], network.expected[network.fixed.outputs[0]])
+
+
+def depthwise_network() -> Graph:
+    b = Builder(4)
+    x = b.conv(b.input("x", 7, 5, 2), 4, (1, 1), activation=RELU)
+    x = b.conv(x, 4, (3, 3), pads=(1, 1, 1, 1), groups=4, activation=RELU)
+    x = b.conv(x, 4, (2, 3), strides=(2, 1), groups=4)
+    b.conv(x, 4, (3, 1), strides=(1, 2), pads=(1, 0, 1, 0), groups=4, out=True)
+    return b.editor.finish()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+@pytest.mark.parametrize("tool", list(HlsTool))
+def test_depthwise_convolutions(tool: HlsTool, tmp_path: Path) -> None:
+    network = lowered(depthwise_network(), width=9)
+    artifact = BACKEND.emit(network.fixed, board(), options(tool, 4))
+    assert artifact.files["firmware/net.cpp"].count(b"boardfit_depthwise") == 3
+    artifact.with_manifest({}).write(tmp_path / "out")
+    found = BACKEND.execute(tmp_path / "out", [network.inputs[name] for name in network.fixed.inputs], "csim")
+    assert np.array_equal(found[0], network.expected[network.fixed.outputs[0]])

@@ -53,6 +53,9 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
             ff["hold_products"] = m.nonzero * accum
         else:
             ff["pipeline"] = m.nonzero * accum * timing.registers
+    elif is_serial(layer) and layer.kind == "depthwise":
+        _serial_depthwise(layer, m, lut, ff, bram)
+        kept.update(bram)
     elif is_serial(layer):
         # inputs go round, outputs are shifted in: no accumulator and no input is selected
         lut["accumulate_shared"] = ff["accumulate_shared"] = m.instances * accum
@@ -83,7 +86,7 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
         bram["weights"] = weight_blocks(layer.reuse_factor, width, c.scalar("rom_bits"))
         if bram["weights"]:
             kept["weights"] = weight_blocks_synthesised(layer.reuse_factor, width, c.scalar("rom_depth_synthesis"))
-    if stream and layer.kind in ("conv", "depthwise"):
+    if stream and layer.kind in ("conv", "depthwise") and not is_serial(layer):
         _window(layer, lut, ff)
     elif not stream and layer.kind != "dense":
         # The whole image is an array of registers; every position selects its window from it.
@@ -95,9 +98,26 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
 
 
 def is_serial(layer: LayerDescription) -> bool:
-    """Whether a layer is boardfit's own kernel that makes one output after the other."""
-    own = layer.implementation == "boardfit" and layer.kind == "dense" and layer.io_type == "io_stream"
-    return own and serial_lanes(layer.n_in, layer.n_out, layer.reuse_factor) > 0
+    """Whether a layer is boardfit's own kernel that makes one output, or one channel, after the other."""
+    if layer.implementation != "boardfit" or layer.io_type != "io_stream" or layer.strategy != "resource":
+        return False
+    if layer.kind == "depthwise":
+        return layer.kernel_height > 1 and layer.reuse_factor == layer.channels_in
+    return layer.kind == "dense" and serial_lanes(layer.n_in, layer.n_out, layer.reuse_factor) > 0
+
+
+def _serial_depthwise(
+    layer: LayerDescription, m: Multipliers, lut: dict[str, float], ff: dict[str, float], bram: dict[str, float]
+) -> None:
+    """Lines and windows are memories addressed by the channel; the pixel is shifted in and out."""
+    inputs, accum, taps = layer.input_precision.width, layer.accum_precision.width, layer.kernel_height
+    taps *= layer.kernel_width
+    lut["accumulate_shared"] = ff["accumulate_shared"] = m.instances * accum
+    lut["fabric_multiply"] = m.fabric * layer.weight_precision.width * inputs
+    lut["select_input"] = layer.channels_in * inputs
+    lut["line_buffer"] = taps * math.ceil(layer.channels_in / SHIFT_REGISTER) * inputs
+    ff["pipeline"] = layer.channels_in * (inputs + layer.result_precision.width)
+    bram["lines"] = (layer.kernel_height - 1) * bram18_blocks(layer.width_in * layer.channels_in, inputs)
 
 
 def _window(layer: LayerDescription, lut: dict[str, float], ff: dict[str, float]) -> None:
