@@ -2,8 +2,8 @@
 
 Arithmetic coding: Witten, Neal and Cleary, "Arithmetic coding for data compression", CACM 30 (1987). Range coding,
 renormalized by bytes: Martin, "Range encoding" (1979); Subbotin (1999). A probability moves by a share of its error
-that begins at a half and falls to `2**-SLOWEST`: what a counting estimator does at first, so that a context used only
-a few times costs little.
+that begins at a quarter and falls to 1/64: what a counting estimator does at first, so that a context used only a few
+times costs little.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from ..errors import InternalError
 
 PROBABILITY_BITS = 12
-SLOWEST = 6
 TOP = 1 << 32
 BOTTOM = 1 << 24
 
@@ -19,9 +18,9 @@ State = int
 """Of a context, as the device keeps it in 16 bits: probability of a zero in the upper 12, visits in the lower 4."""
 
 START: State = (1 << (PROBABILITY_BITS - 1)) << 4
-"""Zero and one are equally likely, and the first visit moves the probability half of the way."""
+"""Zero and one are equally likely; never visited."""
 
-RATES = (1, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5)
+RATES = (2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 6)
 """Shift of the error by the number of visits."""
 
 
