@@ -20,14 +20,10 @@ State = int
 START: State = (1 << (PROBABILITY_BITS - 1)) << 4
 """Zero and one are equally likely; never visited."""
 
-RATES = (2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 6)
-"""Shift of the error by the number of visits."""
-
-
 def updated(state: State, bit: int) -> State:
     """State of a context after a bit."""
     probability, visits = state >> 4, state & 15
-    rate = RATES[visits]
+    rate = (visits + 9) >> 2
     if bit:
         probability -= probability >> rate
     else:
@@ -57,14 +53,9 @@ class RangeEncoder:
             self._low = (self._low << 8) & (TOP - 1)
 
     def finish(self) -> bytes:
-        """The shortest bytes that decode to all bits, when zeros are read beyond their end."""
-        for kept in range(5):
-            below = 32 - 8 * kept
-            value = -(-self._low >> below) << below
-            if value < self._low + self._range:
-                self._add(value - self._low)
-                break
-        return (bytes(self._bytes) + self._low.to_bytes(4, "big")).rstrip(b"\0")
+        """The bytes a decoder reads, as many as it reads: four at first, and one whenever the encoder made one."""
+        self._add((self._range - 1) >> 1)
+        return bytes(self._bytes) + self._low.to_bytes(4, "big")
 
     def _add(self, value: int) -> None:
         self._low += value
@@ -84,7 +75,7 @@ class RangeDecoder:
         self._data = data
         self._next = 4
         self._range = TOP - 1
-        self._code = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
+        self._code = int.from_bytes(data[:4], "big")
 
     def decode(self, probability: int) -> int:
         """The next bit.
@@ -103,7 +94,8 @@ class RangeDecoder:
             raise InternalError("the coded weights are damaged")
         while self._range < BOTTOM:
             self._range <<= 8
-            following = self._data[self._next] if self._next < len(self._data) else 0
-            self._code = self._code << 8 | following
+            if self._next >= len(self._data):
+                raise InternalError("the coded weights end too early")
+            self._code = self._code << 8 | self._data[self._next]
             self._next += 1
         return bit

@@ -19,6 +19,7 @@ from boardfit.board import McuBoard, find_board
 from boardfit.interp import run
 from boardfit.ir import INT32, Affine, Graph
 from boardfit.ops.activation import NONE, RELU
+from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.dense import DenseAttrs
 
 from .builders import Builder, s8
@@ -87,7 +88,38 @@ def plan_with(kernel: str, graph: Graph, board: str = "nucleo-l4r5zi") -> Plan:
     return Plan(graph, site.features, (layer,), arena, places, scratch)
 
 
-CASES = {"dense/huffman": DENSE}
+def convolution(
+    size: tuple[int, int, int],
+    kernel: tuple[int, int],
+    out: int,
+    density: float,
+    strides: tuple[int, int] = (1, 1),
+    clusters: int = 16,
+    seed: int = 0,
+    wide: bool = False,
+) -> Graph:
+    """One convolution without padding."""
+    build = Builder(f"convolution {seed}", seed)
+    x = build.input((1, *size), s8(0.05, -11))
+    weights = sparse_weights(build, (out, *kernel, size[2]), density, clusters)
+    bias = build.constant(build.random.integers(-60, 61, out) << 3, INT32)
+    y = s8(0.0005 if wide else 0.1, 5)
+    return build.finish(build.node("Conv2D", [x, weights, bias], Conv2DAttrs(strides), y))
+
+
+CONVOLUTION = [
+    convolution((9, 8, 1), (5, 5), 6, 0.3, seed=1),
+    convolution((8, 9, 6), (3, 3), 7, 0.1, seed=2),
+    convolution((11, 10, 4), (3, 2), 5, 0.2, (2, 3), seed=3, clusters=200),
+    convolution((5, 5, 12), (1, 1), 9, 0.2, seed=4, wide=True),
+    convolution((6, 7, 3), (6, 7), 4, 0.05, seed=5),
+]
+CASES = {
+    "dense/huffman": DENSE,
+    "dense/arithmetic": DENSE,
+    "conv2d/huffman": CONVOLUTION,
+    "conv2d/arithmetic": CONVOLUTION,
+}
 
 
 @pytest.mark.parametrize("kernel", CASES)
@@ -108,7 +140,8 @@ def test_on_the_emulator(kernel: str, core: str) -> None:
     machine = MACHINES[core]
     if shutil.which(machine.compiler) is None or shutil.which(machine.qemu) is None:
         pytest.skip(f"{machine.compiler} or {machine.qemu} is not installed")
-    for seed, graph in enumerate(CASES[kernel]):
+    cases = CASES[kernel] if core == "m4" else CASES[kernel][1:4]
+    for seed, graph in enumerate(cases):
         plan = plan_with(kernel, graph, BOARDS[core])
         x = random_inputs(graph, SAMPLES, seed)[0]
         result = measure(model_program(plan, mcu(BOARDS[core])), machine, packed_inputs(graph, x))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..kernel import Kernel
 from . import (
+    coded,
     convolution,
     dsp_convolution,
     dsp_dense,
@@ -55,6 +56,7 @@ KERNELS: tuple[Kernel, ...] = (
     *huffman.KERNELS,
     *stored.KERNELS,
     *expanded.KERNELS,
+    *coded.KERNELS,
 )
 """Every variant; of equal predicted cost the first one wins."""
 

@@ -14,11 +14,14 @@ from boardfit.coding.pairs import (
     SYMBOL_COUNT_BITS,
     VALUE_OFFSET,
     PairCode,
+    Widths,
     encode_pairs,
 )
+from boardfit.ops.activation import NONE
+from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.dense import DenseAttrs
 
-from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
+from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table, Value
 from .common import LinearParameters, initialisers, linear_parameters, requantizer
 from .int8_layers import refuse_linear
 
@@ -55,15 +58,22 @@ def expected_bytes(weights: np.ndarray) -> float:
     return float(places + (counts * np.log2(count / counts)).sum()) / 8 if count else 0.0
 
 
+def coded_parameters(site: Site) -> LinearParameters:
+    """Integer parameters of a dense layer or a convolution."""
+    attrs = site.node.attrs
+    activation = attrs.activation if isinstance(attrs, (DenseAttrs, Conv2DAttrs)) else NONE
+    return linear_parameters(site, activation)
+
+
 def refuse_coded(site: Site) -> str | None:
     """Why a layer's weights cannot or should not be entropy-coded."""
     reason = refuse_linear(site)
     if reason:
         return reason
-    weights = linear_parameters(site, site.attrs(DenseAttrs).activation).weights
+    weights = coded_parameters(site).weights
     if weights.dtype != np.int8:
         return "its weights less their zero point do not fit int8"
-    if max(*weights.shape, math.prod(site.y.shape[:-1])) > MOST_SIZE:
+    if max(len(weights), weights[0].size, math.prod(site.x().shape), math.prod(site.y.shape[:-1])) > MOST_SIZE:
         return "it has more than 65,535 inputs, outputs or rows"
     if expected_bytes(weights) > WORTH * weights.size:
         return "its weights are hardly shorter in a code"
@@ -89,8 +99,20 @@ def multiplier_table(parameters: LinearParameters) -> tuple[Table, int]:
     return Table("multiplier", values, f"times 2^-{parameters.requantization.shift}"), int(len(distinct) > 1)
 
 
+def table_context(widths: Widths) -> dict[str, Value]:
+    """Template variables of a decoder of pairs."""
+    return {
+        "table": TABLE.name,
+        "gap_width": widths.gap,
+        "gap_entries": 1 << widths.gap,
+        "value_width": widths.value,
+        "value_entries": 1 << widths.value,
+        "value_offset": VALUE_OFFSET,
+    }
+
+
 def _lower(site: Site) -> Lowered:
-    parameters = linear_parameters(site, site.attrs(DenseAttrs).activation)
+    parameters = coded_parameters(site)
     code = pair_code(parameters)
     multiplier, step = multiplier_table(parameters)
     to = parameters.requantization
@@ -100,15 +122,7 @@ def _lower(site: Site) -> Lowered:
     function = Function(
         f"dense_huffman{many}{'' if requantize.name == 'requantize' else '_wide'}",
         "coded/dense_huffman.c.j2",
-        {
-            "requantize": requantize.name,
-            "table": TABLE.name,
-            "gap_width": widths.gap,
-            "gap_entries": 1 << widths.gap,
-            "value_width": widths.value,
-            "value_entries": 1 << widths.value,
-            "value_offset": VALUE_OFFSET,
-        },
+        {"requantize": requantize.name, **table_context(widths)},
         (BITS, requantize, TABLE),
         code_bytes=480,
         stack_bytes=120,
