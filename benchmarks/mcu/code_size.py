@@ -1,6 +1,6 @@
 """Measures the machine code and stack of every kernel function on every core, for the estimates.
 
-    python -m benchmarks.mcu.code_size [--functions]
+    python -m benchmarks.mcu.code_size [--functions | --missing]
 
 writes `backends/mcu/code_size.json`: core -> optimization -> function -> {code, stack, calls}, the size of the C
 library functions that are called, and the size of a run function as a linear model of its calls. Needs
@@ -238,6 +238,17 @@ def fit_run(machine: Machine, features: frozenset[str], optimization: str, folde
     return {name: round(float(value), 2) for name, value in zip(RUN_FEATURES, solution, strict=True)}
 
 
+def measure_missing(name: str, optimization: str, known: dict[str, Any]) -> dict[str, Any]:
+    """`known` with the functions of the samples that it lacks, and the library functions they call."""
+    machine = MACHINES[name]
+    missing = {key: f for key, f in functions_for(CORE_FEATURES[name]).items() if key not in known["functions"]}
+    with tempfile.TemporaryDirectory() as place:
+        measured = measure_functions(missing, machine, optimization, Path(place)) if missing else {}
+        outside = {call for entry in measured.values() for call in entry.get("calls", ())} - set(known["library"])
+        library = known["library"] | (measure_library(outside, machine, Path(place)) if outside else {})
+    return {**known, "functions": dict(sorted((measured | known["functions"]).items())), "library": library}
+
+
 def measure_core(name: str, optimization: str, run: dict[str, float] | None = None) -> dict[str, Any]:
     """All measurements of one core and optimization; `run` is a fit of run functions that is to be kept."""
     machine, features = MACHINES[name], CORE_FEATURES[name]
@@ -267,6 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--functions", action="store_true", help="keep the fits of run functions, which take most of the time"
     )
+    parser.add_argument("--missing", action="store_true", help="measure only functions that the table lacks")
     options = parser.parse_args(arguments)
     table: dict[str, Any] = json.loads(TARGET.read_text()) if TARGET.exists() else {}
     for name in options.core or CORE_FEATURES:
@@ -275,6 +287,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         for optimization in OPTIMIZATIONS:
             known = table.setdefault(name, {})
+            if options.missing and optimization in known:
+                known[optimization] = measure_missing(name, optimization, known[optimization])
+                continue
             kept = known.get(optimization, {}).get("run") if options.functions else None
             known[optimization] = measure_core(name, optimization, kept)
             print(f"{name} {optimization}: {len(table[name][optimization]['functions'])} functions", flush=True)
