@@ -20,6 +20,7 @@ State = int
 START: State = (1 << (PROBABILITY_BITS - 1)) << 4
 """Zero and one are equally likely; never visited."""
 
+
 def updated(state: State, bit: int) -> State:
     """State of a context after a bit."""
     probability, visits = state >> 4, state & 15
