@@ -39,7 +39,7 @@ def run_case(recipe: Recipe, seed: int, folder: Path, *, part: str, progress: bo
     chain = Chain(recipe, seed, folder, progress=progress)
     data = mnist(part, recipe.architecture.input)
     base = chain.base()
-    graphs = [base]
+    graphs = [chain.narrowed(base)]
     dense = chain.integers(base, None)
     dense_cost, base_error = cost(dense, data, Optimize.SPEED), error_percent(dense, data)
     stages = []

@@ -6,7 +6,8 @@ Every training keeps a checkpoint, so that an interrupted benchmark goes on wher
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from boardfit.compress.cluster import ShareWeights
 from boardfit.compress.dead_units import RemoveDeadUnits
 from boardfit.compress.layers import weight_layers
+from boardfit.compress.prune_units import PruneUnits
 from boardfit.compress.ptq import quantize_for_mcu
 from boardfit.compress.round_biases import RoundBiases
 from boardfit.frontend import load_model
@@ -84,6 +86,7 @@ class Recipe:
         labels: share of the labels in the loss; the rest is distillation.
         temperature: of the distillation.
         compiled: whether XLA compiles the steps.
+        units: share of the channels and neurons of each layer that are cut out of the dense network first.
     """
 
     architecture: Architecture
@@ -95,6 +98,7 @@ class Recipe:
     labels: float
     temperature: float
     compiled: bool
+    units: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,13 @@ class Chain:
         trained = self._train("base", Training(graph, self.data, (Labels(),), options))
         write_onnx(path, architecture, initialisers(architecture, trained))
         return canonicalize(load_model(path))
+
+    def narrowed(self, graph: Graph) -> Graph:
+        """The network without the units that the recipe cuts out; what reads them is refitted."""
+        if not self.recipe.units:
+            return graph
+        inputs = {name: as_real(values[:CALIBRATION]) for name, values in _named(graph, self.data).inputs.items()}
+        return PruneUnits(inputs, self.recipe.units)(graph)
 
     def stage(self, index: int, graph: Graph, teacher: Graph) -> Graph:
         """One stage: prune with distillation, then cut dead units."""

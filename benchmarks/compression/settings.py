@@ -11,11 +11,11 @@ RECIPES: dict[str, Recipe] = {
     "lenet300": Recipe(
         architecture=LENET300,
         base=TrainOptions(epochs=5, batch=500, learning_rate=2e-3, weight_decay=0.01),
-        stages=(Stage(9000, 2, batch=500), Stage(5500, 3, 1.5e-3), Stage(3200, 3, 1.5e-3), Stage(2050, 4, 1.5e-3)),
+        stages=(Stage(9000, 2, batch=500), Stage(5500, 4, 1.5e-3), Stage(3100, 5, 1.5e-3), Stage(2050, 6, 1.5e-3)),
         targets={
             "160x": Target(1, 16, 1),
-            "300x": Target(2, 16, 1),
-            "500x": Target(3, 8, 2),
+            "300x": Target(2, 16, 2),
+            "500x": Target(3, 8, 3),
         },
         copies=5,
         deformation=0.6,
@@ -26,13 +26,14 @@ RECIPES: dict[str, Recipe] = {
     "lenet5": Recipe(
         architecture=LENET5,
         base=TrainOptions(epochs=2, batch=128, learning_rate=1.5e-3, weight_decay=0.01),
-        stages=(Stage(12000, 1, 1e-3), Stage(4000, 3, 1e-3), Stage(1600, 4, 1e-3)),
+        stages=(Stage(12000, 2, 1.5e-3), Stage(4500, 3, 1.5e-3), Stage(1500, 5, 1.5e-3)),
         targets={"300x": Target(1, 16, 1), "1110x": Target(2, 8, 2)},
         copies=3,
         deformation=0.8,
         labels=0.3,
         temperature=2.0,
         compiled=False,
+        units={"conv1": 0.5, "conv2": 0.52, "fc1": 0.76},
     ),
 }
 """Case name to its recipe."""

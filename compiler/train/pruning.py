@@ -1,7 +1,9 @@
 """Gradual pruning while training: which weights go, and when.
 
 Schedule: Zhu, Gupta, "To prune, or not to prune" (2017), the cubic one. Saliency |w| * rms(x): the size of what a
-weight adds to its sum (as in Sun et al. 2023, "Wanda", taken here during training).
+weight adds to its sum (as in Sun et al. 2023, "Wanda", taken here during training). To compare layers it is told as a
+share of the size of the layer's sums: scaling a layer up and the next one down changes nothing then, and the few
+weights of a convolution count for more than the many of a dense layer.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ class Saliency(str, Enum):
     """What a weight is worth."""
 
     MAGNITUDE = "magnitude"  # |w|
-    INPUT = "input"  # |w| * rms of the input it multiplies
+    INPUT = "input"  # |w| * rms of the input it multiplies, over the rms such sums have in the layer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +113,8 @@ class GradualPruning:
         score = np.abs(weights)
         if self.saliency is Saliency.INPUT:
             score = score * (inputs + INPUT_FLOOR * np.sqrt(np.mean(np.square(inputs))))
+            energy = np.square(score).reshape(len(score), -1).sum(axis=1)
+            score = score / max(float(np.sqrt(energy.mean())), 1e-30)
         if self.block > 1:
             rows = _runs(score, self.block)
             norms = np.sqrt(np.square(rows).mean(axis=2, keepdims=True))
