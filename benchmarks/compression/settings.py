@@ -13,9 +13,9 @@ RECIPES: dict[str, Recipe] = {
         base=TrainOptions(epochs=5, batch=500, learning_rate=2e-3, weight_decay=0.01),
         stages=(Stage(9000, 2, batch=500), Stage(5500, 4, 1.5e-3), Stage(3100, 5, 1.5e-3), Stage(2050, 6, 1.5e-3)),
         targets={
-            "160x": Target(1, 16, 1),
-            "300x": Target(2, 16, 2),
-            "500x": Target(3, 8, 3),
+            "160x": Target(1, 16, 1, bias_bits=6),
+            "300x": Target(2, 16, 2, bias_bits=4),
+            "500x": Target(3, 8, 3, bias_bits=4),
         },
         copies=5,
         deformation=0.6,
