@@ -65,6 +65,7 @@ bench-fpga: $(READY) tools
 bench-estimator: $(READY)
 	$(BIN)/python -m benchmarks.estimator
 	$(BIN)/python -m benchmarks.estimator.distributed
+	$(BIN)/python -m benchmarks.estimate_time
 
 bench-compression: $(READY) tools
 	$(BIN)/python -m benchmarks.compression

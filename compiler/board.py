@@ -184,6 +184,9 @@ def find_board(name: str) -> Board:
     """
     if "/" in name or "\\" in name or name.lower().endswith((".yaml", ".yml")):
         return read_board(Path(name))
+    entry = files("boardfit.boards") / f"{name}.yaml"
+    if entry.is_file():  # the usual case: no need to read all others
+        return parse_board(entry.read_text(encoding="utf-8"), entry.name)
     known = _shipped()
     found = known.get(_key(name))
     if found is not None:

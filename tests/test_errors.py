@@ -197,6 +197,79 @@ def invalid_board_file(folder: Path) -> list[str]:
     return _compile(DIGITS, *DATA, board=["--board", str(_board(folder, "pynq-z2", r"lut: \d+", "lut: -1"))])
 
 
+def _fpga(*more: str) -> list[str]:
+    return _compile(DIGITS, *more, *DATA, board=["--board", "pynq-z2"])
+
+
+@case
+def board_file_without_a_budget(folder: Path) -> list[str]:
+    return _compile(DIGITS, *DATA, board=["--board", str(_board(folder, "pynq-z2", r"(?s)budget:.*?\n(?=\S)", "\n"))])
+
+
+@case
+def board_file_without_dsps(folder: Path) -> list[str]:
+    return _compile(DIGITS, *DATA, board=["--board", str(_board(folder, "pynq-z2", r"dsp: \d+", "dsps: 220"))])
+
+
+@case
+def board_file_with_a_negative_clock(folder: Path) -> list[str]:
+    return _compile(
+        DIGITS, *DATA, board=["--board", str(_board(folder, "pynq-z2", r"clock_ns: [\d.]+", "clock_ns: -5"))]
+    )
+
+
+@case
+def max_drop_out_of_range(folder: Path) -> list[str]:
+    return _fpga("--max-drop", "-1")
+
+
+@case
+def min_snr_out_of_range(folder: Path) -> list[str]:
+    return _fpga("--min-snr", "0")
+
+
+@case
+def max_drop_and_min_snr(folder: Path) -> list[str]:
+    return _fpga("--max-drop", "1", "--min-snr", "30")
+
+
+@case
+def impossible_min_snr(folder: Path) -> list[str]:
+    return _fpga("--min-snr", "190", "--width", "8")
+
+
+@case
+def width_out_of_range(folder: Path) -> list[str]:
+    return _fpga("--width", "1")
+
+
+@case
+def reuse_factor_out_of_range(folder: Path) -> list[str]:
+    return _fpga("--reuse-factor", "0")
+
+
+@case
+def distributed_arithmetic_with_a_reuse_factor(folder: Path) -> list[str]:
+    return _fpga("--strategy", "distributed_arithmetic", "--reuse-factor", "4")
+
+
+@case
+def distributed_arithmetic_of_a_large_layer(folder: Path) -> list[str]:
+    values = np.random.default_rng(0).normal(0.0, 0.3, (64, 64))
+    np.savez(folder / "data.npz", x=np.random.default_rng(1).normal(0.0, 1.0, (20, 64)).astype(np.float32))
+    model = _dense(values, folder, [1, 64])
+    more = ["--strategy", "distributed_arithmetic", "--calibration", str(folder / "data.npz")]
+    return _compile(model, *more, board=["--board", "zcu104"])
+
+
+@case
+def unsupported_on_an_fpga(folder: Path) -> list[str]:
+    node = helper.make_node("MaxPool", ["x"], ["y"], name="/pool/MaxPool", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    np.savez(folder / "data.npz", x=np.random.default_rng(1).normal(0.0, 1.0, (20, 2, 6, 6)).astype(np.float32))
+    more = ["--io-type", "io_stream", "--calibration", str(folder / "data.npz")]
+    return _compile(_model(folder, [node], [1, 2, 6, 6]), *more, board=["--board", "pynq-z2"])
+
+
 @case
 def output_is_a_file(folder: Path) -> list[str]:
     (folder / "taken").write_text("x")

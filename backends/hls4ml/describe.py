@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from boardfit.board import FpgaBoard
+from boardfit.errors import InternalError
 from boardfit.estimate.fpga import DesignDescription, Fifo, FpgaEstimate, LayerDescription, Precision, WeightStatistics
 from boardfit.estimate.fpga import LayerEstimate as FpgaLayer
 from boardfit.estimate.fpga.layer_cost import Pricing
@@ -251,7 +252,7 @@ def _layer_estimate(found: FpgaLayer, layers: Mapping[str, HlsLayer]) -> LayerEs
     stage = found.synthesis
     plan = layer.plan if layer else None
     return LayerEstimate(
-        node=layer.node if layer else found.name,
+        node=layer.node if layer else _inserted_for(found.name, layers),
         op=found.kind,
         resources=Resources(
             lut=round(stage.lut.value),
@@ -269,6 +270,15 @@ def _layer_estimate(found: FpgaLayer, layers: Mapping[str, HlsLayer]) -> LayerEs
             "interval": round(found.interval.value),
         },
     )
+
+
+def _inserted_for(name: str, layers: Mapping[str, HlsLayer]) -> str:
+    """The node of the model a layer stands for that hls4ml inserts by itself: padding before, copies behind a node."""
+    kind, _, layer = name.partition("_")
+    words = {"pad": "padding of", "clone": "copies of"}
+    if kind not in words or layer not in layers:
+        raise InternalError(f"'{name}' stands for no layer")
+    return f"{words[kind]} {layers[layer].node}"
 
 
 def _figure(figure: Any) -> tuple[int, int, int]:

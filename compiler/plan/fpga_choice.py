@@ -24,8 +24,8 @@ LIMITED = ("lut", "ff", "bram18", "dsp")
 MARGINS = {"lut": 0.80, "ff": 0.90, "bram18": 0.90, "dsp": 0.90}
 """Share of the board a plan takes if it can.
 
-Routing gets hard when most LUTs are taken (UltraFast Design Methodology Guide UG949: keep LUTs below 70 to 80 %,
-block RAM and DSP below 80 to 90 % each). The rest also holds the design around the network.
+Chosen by us, not taken from a vendor's document and not measured: the rest is for the router, which finds it hard when
+most LUTs are taken, for what the estimate is off, and for the design around the network.
 """
 
 SHARE_WEIGHT = 0.1

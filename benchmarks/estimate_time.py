@@ -1,0 +1,52 @@
+"""How long `boardfit estimate` takes: `python -m benchmarks.estimate_time` (in make bench-estimator).
+
+Every model of the corpus, one board of each kind, a process of its own each time. Processor time (user), because other
+programs may be using the machine: the smallest of some runs, with import of all libraries. Rows {model, board,
+cpu_seconds, limit_seconds, runs} go to benchmarks/results/estimate_time.json.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+
+from . import corpus
+from .results import Row, print_rows, write_rows
+
+BOARDS = ("pynq-z2", "nucleo-l4r5zi")
+LIMIT = 2.0
+RUNS = 3
+
+
+def cpu_seconds(model: str, board: str) -> float | None:
+    """User time of one estimate, or None where the model is refused."""
+    command = [sys.executable, "-m", "boardfit.cli", "estimate", str(corpus.model_path(model)), "--board", board]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    done = subprocess.run(command, capture_output=True, env=environment)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before if done.returncode == 0 else None
+
+
+def main() -> int:
+    """Print and write the rows; 1 if an estimate takes longer than it may."""
+    names = ["digits"]
+    if corpus.available():
+        names += [*corpus.HLS_EXAMPLES, *corpus.FLOAT_TINY]
+    else:
+        print(corpus.missing())
+    rows: list[Row] = []
+    for name in names:
+        for board in BOARDS:
+            runs = [seconds for _ in range(RUNS) if (seconds := cpu_seconds(name, board)) is not None]
+            if runs:
+                row: Row = {"model": name, "board": board, "cpu_seconds": round(min(runs), 2)}
+                rows.append({**row, "limit_seconds": LIMIT, "runs": len(runs)})
+    print_rows("boardfit estimate, processor seconds", rows)
+    print(f"rows written to {write_rows('estimate_time', rows)}")
+    return int(any(float(row["cpu_seconds"] or 0) > LIMIT for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
