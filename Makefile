@@ -72,6 +72,7 @@ bench-compression: $(READY) tools
 
 bench-mcu: $(READY) tools
 	$(BIN)/python -m benchmarks.mcu
+	$(BIN)/python -m benchmarks.mcu.cycles
 
 clean:
 	rm -rf $(VENV) .typings build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -112,12 +113,19 @@ def function_size(function: Function, core: str, optimization: str) -> tuple[int
     if entry is not None:
         return entry["code"], entry["stack"], True
     if function.code_bytes is not None:
-        return function.code_bytes, function.stack_bytes or 0, function.code_bytes == 0
+        return function.code_bytes, _likely_stack(function, entries), function.code_bytes == 0
     likely = [known for name, known in entries.items() if _kind(name) == _kind(function.size_key or function.name)]
     if not likely:
         likely = list(entries.values())
     code, stack = max(entry["code"] for entry in likely), max(entry["stack"] for entry in likely)
     return code, stack, False
+
+
+def _likely_stack(function: Function, entries: Any) -> int:
+    """Own stack frame of a function that was measured for other sizes of its layer, else what the kernel says."""
+    shape = re.sub(r"\d+", "", function.name)
+    likes = [known["stack"] for name, known in entries.items() if re.sub(r"\d+", "", name) == shape]
+    return max(likes, default=function.stack_bytes or 0)
 
 
 def _kind(name: str) -> str:
@@ -168,7 +176,10 @@ def _depth(function: Function, core: str, optimization: str) -> int:
 
 
 def _run_frame(plan: Plan) -> int:
-    """Saved registers of the run function and its arguments on the stack (pairs of words)."""
+    """Saved registers of the run function and its arguments on the stack (pairs of words).
+
+    It keeps nothing else there: see `emit._cast`.
+    """
     most = max((len(call.arguments) for layer in plan.layers for call in layer.lowered.calls), default=0)
     return 24 + 8 * -(-max(most - REGISTER_ARGUMENTS, 0) // 2)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from boardfit.board import McuBoard
 from boardfit.estimate.mcu import McuFootprint, McuLayer
 
 from .code_size import code_size, core_key
 from .emit import operand_sizes
+from .instruction_mix import CONSTANTS, mix_of
 from .plan import Layer, Plan, tensor_bytes
 
 WORD = 4
@@ -16,21 +18,25 @@ WORD = 4
 
 def footprint(plan: Plan, board: McuBoard, optimization: str) -> McuFootprint:
     """Sizes and counts of a plan on a board, compiled with an optimization flag."""
-    sizes = code_size(plan, core_key(board.core, board.features), optimization)
+    core = core_key(board.core, board.features)
+    sizes = code_size(plan, core, optimization)
     owners = plan.table_owners
     constants = sum(_constants(layer, owners) for layer in plan.layers) + sum(map(_words, operand_sizes(plan)))
-    layers = tuple(
-        McuLayer(
-            layer.node.source.node,
-            layer.node.op,
-            layer.kernel.name,
-            _constants(layer, owners),
-            _live(plan, layer),
-            layer.lowered.instructions,
-        )
-        for layer in plan.layers
-    )
+    layers = tuple(_layer(plan, layer, _constants(layer, owners), core) for layer in plan.layers)
     return McuFootprint(layers, constants, sizes.total, plan.arena.bytes, sizes.stack, sizes.measured)
+
+
+def _layer(plan: Plan, layer: Layer, constants: int, core: str) -> McuLayer:
+    found = McuLayer(
+        layer.node.source.node,
+        layer.node.op,
+        layer.kernel.name,
+        constants,
+        _live(plan, layer),
+        layer.lowered.instructions,
+    )
+    mix = mix_of(layer.kernel.name, core)
+    return found if mix is None else replace(found, mix=mix, constants_read=mix.get(CONSTANTS, 0.0))
 
 
 def _words(size: int) -> int:

@@ -92,9 +92,13 @@ def _names(plan: Plan, prefix: str) -> Names:
 
 
 def _cast(plan: Plan, tensor: str, offset: int = 0, *, const: bool) -> str:
-    """Pointer to a tensor in the arena."""
+    """Pointer to a tensor in the arena.
+
+    The arena's address is read from the context at every use: compilers keep sums of it that several calls need on the
+    stack, 100 bytes and more where a layer is computed in strips.
+    """
     storage = storage_of(plan.graph.types[tensor].element)
-    place = f"arena + {plan.places[tensor] + offset * storage.bytes}"
+    place = f"context->arena + {plan.places[tensor] + offset * storage.bytes}"
     return f"({'const ' if const else ''}{storage.c_type} *)" + (
         f"({place})" if storage.bytes == 1 else f"(void *)({place})"
     )
@@ -194,7 +198,7 @@ def _argument(plan: Plan, names: Names, layer: Layer, argument: Argument) -> str
     if isinstance(argument, FunctionPointer):
         return argument.function.name
     if isinstance(argument, Scratch):
-        place = f"arena + {plan.scratch[node.name] + argument.offset}"
+        place = f"context->arena + {plan.scratch[node.name] + argument.offset}"
         if argument.c_type in ("int8_t", "uint8_t", "void"):
             return f"({argument.c_type} *)({place})"
         return f"({argument.c_type} *)(void *)({place})"
@@ -237,7 +241,7 @@ def _port(plan: Plan, names: Names, role: str, tensor: str, function: str) -> di
     constant = tensor in graph.constants
     expression = _constant_name(names, tensor, plan) if constant else ""
     if not constant:
-        expression = _cast(plan, tensor, const=role == "Output").replace("arena", "context->arena")
+        expression = _cast(plan, tensor, const=role == "Output")
     element = tensor_type.element
     port: dict[str, object] = {
         "tensor": tensor,

@@ -50,6 +50,36 @@ class Sections:
 
 
 @dataclass(frozen=True, slots=True)
+class Caches:
+    """Caches between the processor and the memory of code and constants, for counting what misses them.
+
+    Attributes:
+        line_bytes: bytes of a line.
+        code_lines, data_lines: lines each holds; 0 is a buffer of one line.
+    """
+
+    line_bytes: int
+    code_lines: int
+    data_lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a model of cycles needs beside the counts of instructions.
+
+    Attributes:
+        taken: times the instruction at an address was followed by one that is not next to it, summed over the samples.
+        constant_bytes: data read from the memory of code and constants, mean per sample.
+        code_misses, constant_misses: lines that were not in the caches, mean per sample.
+    """
+
+    taken: Mapping[int, int]
+    constant_bytes: float
+    code_misses: float
+    constant_misses: float
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """What running a program on some inputs did and cost.
 
@@ -62,6 +92,7 @@ class Measurement:
         by_address: executions of every instruction, summed over the samples.
         stack: deepest use of the stack below main(), in bytes.
         sections: what the linker made of the program.
+        flow: where caches were given.
     """
 
     outputs: np.ndarray
@@ -71,6 +102,7 @@ class Measurement:
     by_address: Mapping[int, int]
     stack: int
     sections: Sections
+    flow: Flow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,24 +184,33 @@ def _library_flags(machine: Machine) -> list[str]:
     return ["--specs=nano.specs"] if machine.compiler.startswith("arm-none-eabi") else []
 
 
-def run(elf: Path, program: Program, machine: Machine, rows: np.ndarray) -> Measurement:
-    """Run a program made by `build` and read its outputs and counts."""
+def run(
+    elf: Path, program: Program, machine: Machine, rows: np.ndarray, caches: Caches | None = None
+) -> Measurement:
+    """Run a program made by `build` and read its outputs and counts; with `caches` the flow too (slower)."""
     folder = elf.parent
     sections = read_sections(elf)
     (folder / "inputs.bin").write_bytes(rows.tobytes())
     counts = folder / "counts.txt"
-    _emulate(elf, machine, sections, program.caller, counts)
+    _emulate(elf, machine, sections, program.caller, counts, caches)
     raw = (folder / "outputs.bin").read_bytes()
     expected = len(rows) * program.output_bytes + 4
     if len(raw) != expected:
         raise ToolError(f"the emulated program wrote {len(raw)} bytes, {expected} were expected")
     outputs = np.frombuffer(raw[:-4], np.uint8).reshape(len(rows), program.output_bytes)
     stack = int.from_bytes(raw[-4:], "little")
-    by_address, by_site = _read_counts(counts)
+    tables = _read_counts(counts)
+    by_address, by_site = tables["pc"], tables["site"]
     by_function = _by_function(by_address, sections, len(rows))
     instructions = sum(n for name, n in by_function.items() if name not in _MARKERS)
     sites = tuple((address, count / len(rows)) for address, count in sorted(by_site.items()))
-    return Measurement(outputs, instructions, by_function, sites, by_address, stack, sections)
+    flow = _flow(tables, len(rows)) if caches else None
+    return Measurement(outputs, instructions, by_function, sites, by_address, stack, sections, flow)
+
+
+def _flow(tables: Mapping[str, Mapping[int, int]], samples: int) -> Flow:
+    constant_bytes, code, data = (sum(tables[kind].values()) / samples for kind in ("bytes", "code", "data"))
+    return Flow(tables["taken"], constant_bytes, code, data)
 
 
 _MARKERS = ("main", "measure_begin", "measure_end")
@@ -186,18 +227,19 @@ def _by_function(by_address: Mapping[int, int], sections: Sections, samples: int
     return dict(result)
 
 
-def _read_counts(path: Path) -> tuple[dict[int, int], dict[int, int]]:
+def _read_counts(path: Path) -> Mapping[str, Mapping[int, int]]:
     if not path.exists():
         raise ToolError("the emulator wrote no instruction counts")
-    pc: dict[int, int] = {}
-    site: dict[int, int] = {}
+    tables: dict[str, dict[int, int]] = defaultdict(dict)
     for line in path.read_text().splitlines():
         kind, address, count = line.split()
-        (pc if kind == "pc" else site)[int(address)] = int(count)
-    return pc, site
+        tables[kind][int(address)] = int(count)
+    return tables
 
 
-def _emulate(elf: Path, machine: Machine, sections: Sections, caller: str, counts: Path) -> None:
+def _emulate(
+    elf: Path, machine: Machine, sections: Sections, caller: str, counts: Path, caches: Caches | None
+) -> None:
     begin, _ = sections.functions["measure_begin"]
     end, _ = sections.functions["measure_end"]
     low, size = sections.functions.get(caller, (0, 0)) if caller else (0, 0)
@@ -207,6 +249,8 @@ def _emulate(elf: Path, machine: Machine, sections: Sections, caller: str, count
         f"{instruction_counter()},base={machine.flash[0]:#x},size={min(machine.flash[1], 1 << 22):#x},"
         f"begin={begin:#x},end={end:#x},low={low:#x},high={low + size:#x},out={counts}"
     )
+    if caches:
+        plugin += f",flow=1,line={caches.line_bytes},code_lines={caches.code_lines},data_lines={caches.data_lines}"
     command = [
         machine.qemu,
         *machine.options,

@@ -95,7 +95,7 @@ class Function:
         requires: functions or types that must be emitted before it.
         code_bytes: predicted machine code; None looks `size_key` up in the measured table.
         size_key: name in the measured table; '' is `name`.
-        stack_bytes: predicted stack of a call, callees included; None looks it up too.
+        stack_bytes: predicted own stack frame; None looks it up too.
         headers: system headers it needs, such as 'arm_acle.h'.
     """
 

@@ -32,7 +32,6 @@ from boardfit.backends.mcu.plan import Layer, Plan, place
 from boardfit.backends.mcu.render import function_text
 from boardfit.board import McuBoard, find_board
 from boardfit.ir import Affine, Graph, GraphEditor, TensorType
-from boardfit.target import FEATURES
 
 from .samples import sample_graphs
 
@@ -42,14 +41,19 @@ LIBRARY = ("memcpy", "memset")
 INT8 = Affine(True, 8, (1.0,), (0,))
 PREAMBLE = "#include <stdint.h>\n#define KERNEL static __attribute__((used, noipa))\n"
 
+CORE_BOARDS: Mapping[str, str] = {
+    "m0": "raspberry-pi-pico",
+    "m3": "stm32f103-blue-pill",
+    "m4": "nucleo-l4r5zi",
+    "m7": "nucleo-h743zi",
+    "m33": "raspberry-pi-pico-2",
+    "m55": "corstone-300",
+    "rv32": "esp32-c3",
+}
+"""Core -> a board that has it."""
+
 CORE_FEATURES: Mapping[str, frozenset[str]] = {
-    "m0": frozenset({"multiply"}),
-    "m3": frozenset({"multiply", "long-multiply", "divide", "saturate", "unaligned"}),
-    "m4": frozenset({"multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
-    "m7": frozenset({"multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
-    "m33": frozenset({"multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
-    "m55": frozenset(FEATURES) - {"fpu-double"},
-    "rv32": frozenset({"multiply", "long-multiply", "divide"}),
+    core: board.features for core, name in CORE_BOARDS.items() if isinstance(board := find_board(name), McuBoard)
 }
 
 

@@ -64,7 +64,7 @@ def sample_graphs() -> Iterator[Graph]:
     yield from _stored()
 
 
-def _graph(
+def layer_graph(
     op: str,
     attrs: Attrs,
     shapes: Sequence[tuple[int, ...]],
@@ -72,6 +72,7 @@ def _graph(
     y: ElementType | None,
     constants: Sequence[tuple[np.ndarray, ElementType]] = (),
 ) -> Graph:
+    """A graph of one node; `y` replaces the inferred element type of the outputs."""
     edit = GraphEditor.empty("sample")
     names = [edit.add_input(f"x{i}", _type(s, e)) for i, (s, e) in enumerate(zip(shapes, elements, strict=True))]
     names += [edit.add_constant("constant", values, element) for values, element in constants]
@@ -87,7 +88,8 @@ def _type(shape: tuple[int, ...], element: ElementType):  # type: ignore[no-unty
     return TensorType(shape, element)
 
 
-def _weights(shape: tuple[int, ...], coarse: bool = False) -> tuple[np.ndarray, ElementType]:
+def weights_of(shape: tuple[int, ...], coarse: bool = False) -> tuple[np.ndarray, ElementType]:
+    """Random int8 weights of a shape, seeded; coarse ones make the ratio of requantization large."""
     values = np.random.default_rng(1).integers(-127, 128, shape)
     return values, Affine(True, 8, (1.0 if coarse else 0.004,), (0,))
 
@@ -96,15 +98,15 @@ def _sparse_weights(shape: tuple[int, ...], distinct: int, coarse: bool) -> tupl
     """Weights of which nine in ten are zero."""
     size = int(np.prod(shape))
     values = np.where(np.arange(size) % 10 == 0, np.arange(size) // 10 % distinct - distinct // 2, 0)
-    return values.reshape(shape), _weights(shape, coarse)[1]
+    return values.reshape(shape), weights_of(shape, coarse)[1]
 
 
 def _linear(x: Affine, y: Affine) -> Iterator[Graph]:
     bias = (np.arange(8) * 100, INT32)
     for coarse in (False, True):
         for distinct in (8, 200):  # few and many symbols of entropy-coded weights
-            yield _graph("Dense", DenseAttrs(), [(1, 400)], [x], y, [_sparse_weights((8, 400), distinct, coarse), bias])
-        yield _graph("Dense", DenseAttrs(), [(1, 16)], [x], y, [_weights((8, 16), coarse), bias])
+            yield layer_graph("Dense", DenseAttrs(), [(1, 400)], [x], y, [_sparse_weights((8, 400), distinct, coarse), bias])
+        yield layer_graph("Dense", DenseAttrs(), [(1, 16)], [x], y, [weights_of((8, 16), coarse), bias])
         for kernel, channels, groups, pad, stride in (
             ((1, 1), 8, 1, 0, 1),
             ((3, 3), 8, 1, 1, 1),
@@ -117,14 +119,14 @@ def _linear(x: Affine, y: Affine) -> Iterator[Graph]:
             ((10, 4), 1, 1, 5, 2),
         ):
             attrs = Conv2DAttrs((stride, stride), (pad, pad, pad, pad), groups=groups)
-            weights = _weights((8, *kernel, channels // groups), coarse)
-            yield _graph("Conv2D", attrs, [(1, 8, 8, channels)], [x], y, [weights, bias])
+            weights = weights_of((8, *kernel, channels // groups), coarse)
+            yield layer_graph("Conv2D", attrs, [(1, 8, 8, channels)], [x], y, [weights, bias])
         transposed = ConvTranspose2DAttrs((2, 2), (1, 1, 1, 1))
-        yield _graph("ConvTranspose2D", transposed, [IMAGE], [x], y, [_weights((8, 3, 3, 8), coarse), bias])
-    yield _graph("ScaleBias", ScaleBiasAttrs(), [IMAGE], [x], y, [_weights((8,)), bias])
-    yield _graph("PRelu", PReluAttrs(), [IMAGE], [x], y, [_weights((8,))])
+        yield layer_graph("ConvTranspose2D", transposed, [IMAGE], [x], y, [weights_of((8, 3, 3, 8), coarse), bias])
+    yield layer_graph("ScaleBias", ScaleBiasAttrs(), [IMAGE], [x], y, [weights_of((8,)), bias])
+    yield layer_graph("PRelu", PReluAttrs(), [IMAGE], [x], y, [weights_of((8,))])
     if x.width == 8:
-        yield _graph("MatMul", MatMulAttrs(), [(1, 4, 5), (1, 5, 3)], [x, x], y)
+        yield layer_graph("MatMul", MatMulAttrs(), [(1, 4, 5), (1, 5, 3)], [x, x], y)
 
 
 def stored_weights(shape: tuple[int, ...]) -> Iterator[np.ndarray]:
@@ -166,32 +168,32 @@ def _elementwise(x: Affine, y: Affine) -> Iterator[Graph]:
     for op, attributes in attrs.items():
         if x.width == 16 and op == "Mul":
             continue
-        yield _graph(op, attributes, [IMAGE, IMAGE], [x, x], y)
-        yield _graph(op, attributes, [IMAGE, (1, 1, 8, 1)], [x, x], y)
-    yield _graph("Clamp", ClampAttrs(RELU), [IMAGE], [x], y)
-    yield _graph("Requantize", RequantizeAttrs(y), [IMAGE], [x], y)
+        yield layer_graph(op, attributes, [IMAGE, IMAGE], [x, x], y)
+        yield layer_graph(op, attributes, [IMAGE, (1, 1, 8, 1)], [x, x], y)
+    yield layer_graph("Clamp", ClampAttrs(RELU), [IMAGE], [x], y)
+    yield layer_graph("Requantize", RequantizeAttrs(y), [IMAGE], [x], y)
     if x.width == 8:
-        yield _graph("Lookup", LookupAttrs("sample"), [IMAGE], [x], None, [(np.arange(256) % 100, y)])
+        yield layer_graph("Lookup", LookupAttrs("sample"), [IMAGE], [x], None, [(np.arange(256) % 100, y)])
 
 
 def _windows_and_axes(x: Affine, y: Affine) -> Iterator[Graph]:
-    yield _graph("AveragePool2D", AveragePool2DAttrs((2, 2), (2, 2)), [IMAGE], [x], y)
-    yield _graph("AveragePool2D", AveragePool2DAttrs((8, 8), (1, 1)), [IMAGE], [x], y)
+    yield layer_graph("AveragePool2D", AveragePool2DAttrs((2, 2), (2, 2)), [IMAGE], [x], y)
+    yield layer_graph("AveragePool2D", AveragePool2DAttrs((8, 8), (1, 1)), [IMAGE], [x], y)
     stated = AveragePool2DAttrs((8, 8), (8, 8), arithmetic=MeanArithmetic.BINARY32)
-    yield _graph("AveragePool2D", stated, [IMAGE], [x], y)
-    yield _graph("ReduceMean", ReduceMeanAttrs((1,)), [IMAGE], [x], y)
-    yield _graph("Softmax", SoftmaxAttrs(1), [(1, 10)], [x], y)
+    yield layer_graph("AveragePool2D", stated, [IMAGE], [x], y)
+    yield layer_graph("ReduceMean", ReduceMeanAttrs((1,)), [IMAGE], [x], y)
+    yield layer_graph("Softmax", SoftmaxAttrs(1), [(1, 10)], [x], y)
 
 
 def _moves(element: Affine) -> Iterator[Graph]:
-    yield _graph("MaxPool2D", MaxPool2DAttrs((2, 2), (2, 2)), [IMAGE], [element], None)
-    yield _graph("ArgMax", ArgMaxAttrs(1), [(1, 10)], [element], INT32)
-    yield _graph("ArgMax", ArgMaxAttrs(1, last=True), [(1, 10)], [element], INT32)
-    yield _graph("Concat", ConcatAttrs(3), [IMAGE, IMAGE], [element, element], None)
-    yield _graph("Pad", PadAttrs((0, 1, 1, 0), (0, 1, 1, 0)), [IMAGE], [element], None)
-    yield _graph("Transpose", TransposeAttrs((0, 3, 1, 2)), [IMAGE], [element], None)
-    yield _graph("Gather", GatherAttrs(1, (2, 0)), [IMAGE], [element], None)
-    yield _graph("Resize", ResizeAttrs((0, 0, 1), (0, 2)), [IMAGE], [element], None)
-    yield _graph("Clamp", ClampAttrs(RELU), [IMAGE], [element], element)
-    yield _graph("Quantize", QuantizeAttrs(element), [IMAGE], [FLOAT32], element)
-    yield _graph("Dequantize", DequantizeAttrs(), [IMAGE], [element], FLOAT32)
+    yield layer_graph("MaxPool2D", MaxPool2DAttrs((2, 2), (2, 2)), [IMAGE], [element], None)
+    yield layer_graph("ArgMax", ArgMaxAttrs(1), [(1, 10)], [element], INT32)
+    yield layer_graph("ArgMax", ArgMaxAttrs(1, last=True), [(1, 10)], [element], INT32)
+    yield layer_graph("Concat", ConcatAttrs(3), [IMAGE, IMAGE], [element, element], None)
+    yield layer_graph("Pad", PadAttrs((0, 1, 1, 0), (0, 1, 1, 0)), [IMAGE], [element], None)
+    yield layer_graph("Transpose", TransposeAttrs((0, 3, 1, 2)), [IMAGE], [element], None)
+    yield layer_graph("Gather", GatherAttrs(1, (2, 0)), [IMAGE], [element], None)
+    yield layer_graph("Resize", ResizeAttrs((0, 0, 1), (0, 2)), [IMAGE], [element], None)
+    yield layer_graph("Clamp", ClampAttrs(RELU), [IMAGE], [element], element)
+    yield layer_graph("Quantize", QuantizeAttrs(element), [IMAGE], [FLOAT32], element)
+    yield layer_graph("Dequantize", DequantizeAttrs(), [IMAGE], [element], FLOAT32)

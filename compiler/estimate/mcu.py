@@ -1,44 +1,44 @@
 """Estimates for microcontrollers: from what a backend counted to totals, cycles and ways to save.
 
-Flash and RAM are sums of known sizes. Cycles are predicted instructions times the cycles an instruction takes on the
-average on the core, plus the waits for the flash.
+Flash and RAM are sums of known sizes. Cycles are predicted instructions times the cycles an instruction of the layer's
+kernel takes on the core (`cycles.py`), plus the waits for the flash.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..board import McuBoard
 from ..resources import Resources
+from .cycles import Mix, timing_of
 from .report import Estimate, LayerEstimate, Saving
 
 CYCLES_PER_INSTRUCTION: Mapping[str, float] = {
-    "cortex-m0": 1.55,
-    "cortex-m0plus": 1.45,
-    "cortex-m3": 1.45,
-    "cortex-m4": 1.3,
-    "cortex-m7": 0.75,
+    "cortex-m0": 1.6,
+    "cortex-m0plus": 1.4,
+    "cortex-m3": 1.5,
+    "cortex-m4": 1.4,
+    "cortex-m7": 0.9,
     "cortex-m23": 1.5,
-    "cortex-m33": 1.25,
+    "cortex-m33": 1.4,
     "cortex-m55": 1.5,
     "cortex-m85": 0.9,
 }
-"""Average cycles of an instruction in int8 kernels, from zero-wait memory.
+"""Average cycles of an instruction in int8 kernels, where the mix of a kernel or the timing of a core is not known.
 
-Loads take 2 cycles on a Cortex-M3/M4 unless they follow one another, taken branches 2 to 4 (Cortex-M4 Technical
-Reference Manual, 3.3.1); the M7 issues two instructions at once; most Helium instructions take two cycles.
+Most Helium instructions take two cycles on a Cortex-M55.
 """
 
-OTHER_CORE = 1.3
+OTHER_CORE = 1.4
 INSTRUCTION_BYTES = 2.5
 """Average length of a Thumb-2 or compressed RISC-V instruction in the kernels."""
 
-CONSTANT_BYTES = 0.2
-"""Bytes of weights an instruction reads on the average, where they are read again for every group of pixels."""
+CONSTANT_BYTES = 0.3
+"""Bytes of constants an instruction reads on the average, where the mix of the kernel is not known."""
 
-CYCLE_ERROR = 0.3
-"""Relative error of the cycles: the averages are no pipeline model."""
+AVERAGE_BAND = (0.65, 1.5)
+"""(low, high) of true cycles relative to estimated ones where an average of the core is all that is known."""
 
 FUNCTION_ERROR = 0.1
 """Relative error of the code where a function was not measured for the core."""
@@ -55,6 +55,8 @@ class McuLayer:
         flash: bytes of its constants.
         ram: bytes that are live while it runs.
         instructions: predicted for one inference.
+        mix: events for one instruction of its kernel on the core, see `cycles.py`; empty if they are not known.
+        constants_read: bytes of constants that one instruction reads.
     """
 
     node: str
@@ -63,6 +65,8 @@ class McuLayer:
     flash: int
     ram: int
     instructions: int
+    mix: Mix = field(default_factory=dict)
+    constants_read: float = CONSTANT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +102,22 @@ class McuFootprint:
 
 def cycles(layer: McuLayer, board: McuBoard) -> int:
     """Predicted cycles of a layer on a board."""
+    timing = timing_of(board.core)
     average = CYCLES_PER_INSTRUCTION.get(board.core, OTHER_CORE)
-    return round(layer.instructions * average * code_delay(board)) + constant_stalls(layer, board)
+    if timing is not None and layer.mix:
+        average = timing.per_instruction(layer.mix)
+    return round(layer.instructions * (average + code_stalls(board))) + constant_stalls(layer, board)
 
 
-def code_delay(board: McuBoard) -> float:
-    """Factor by which fetching code from flash slows the kernels.
+def code_stalls(board: McuBoard) -> float:
+    """Cycles an instruction waits for code from flash.
 
     Kernels are loops that fit every instruction cache; without one each line waits, prefetch hiding about half.
     """
     timing = board.flash_timing
     if timing.wait_states == 0 or timing.instruction_cache:
-        return 1.0
-    return 1.0 + 0.5 * timing.wait_states * INSTRUCTION_BYTES / timing.line_bytes
+        return 0.0
+    return 0.5 * timing.wait_states * INSTRUCTION_BYTES / timing.line_bytes
 
 
 def constant_stalls(layer: McuLayer, board: McuBoard) -> int:
@@ -118,8 +125,16 @@ def constant_stalls(layer: McuLayer, board: McuBoard) -> int:
     timing = board.flash_timing
     lines = layer.flash / timing.line_bytes
     if layer.flash > timing.data_cache:
-        lines = max(lines, layer.instructions * CONSTANT_BYTES / timing.line_bytes)
+        lines = max(lines, layer.instructions * layer.constants_read / timing.line_bytes)
     return round(timing.wait_states * lines)
+
+
+def cycle_band(footprint: McuFootprint, board: McuBoard) -> tuple[float, float]:
+    """(low, high) factors around the cycles of a firmware."""
+    timing = timing_of(board.core)
+    if timing is not None and all(layer.mix for layer in footprint.layers if layer.instructions):
+        return timing.band
+    return AVERAGE_BAND
 
 
 def mcu_estimate(
@@ -132,9 +147,11 @@ def mcu_estimate(
     """
     layers = tuple(_layer(layer, board) for layer in footprint.layers)
     total = _total(board, footprint)
-    bands = {"cycles": _band(total.cycles, CYCLE_ERROR)}
+    low, high = cycle_band(footprint, board)
+    bands = {"cycles": (round(total.cycles * low), round(total.cycles * high))}
     if not footprint.measured:
-        bands["flash"] = _band(total.flash, FUNCTION_ERROR * footprint.code / max(footprint.flash, 1))
+        error = round(FUNCTION_ERROR * footprint.code)
+        bands["flash"] = (total.flash - error, total.flash + error)
     return Estimate(
         board=board.name,
         budget=board.budget,
@@ -157,10 +174,6 @@ def _layer(layer: McuLayer, board: McuBoard) -> LayerEstimate:
     spent = cycles(layer, board)
     resources = Resources(flash=layer.flash, ram=layer.ram, cycles=spent)
     return LayerEstimate(layer.node, layer.op, resources, spent, layer.choice)
-
-
-def _band(amount: int, error: float) -> tuple[int, int]:
-    return round(amount * (1 - error)), round(amount * (1 + error))
 
 
 def _total(board: McuBoard, footprint: McuFootprint) -> Resources:
