@@ -72,6 +72,8 @@ bench-compression: $(READY) tools
 
 bench-mcu: $(READY) tools
 	$(BIN)/python -m benchmarks.mcu
+	$(BIN)/python -m benchmarks.mcu.variants
+	$(BIN)/python -m benchmarks.mcu.weight_bytes
 	$(BIN)/python -m benchmarks.mcu.cycles
 
 clean:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -39,6 +40,12 @@ CORES: Mapping[str, str] = {
 SMALL_LITERAL = 255
 NEAR = 4096
 REGISTER_ARGUMENTS = 4
+WORD = 4
+SAVED = 20
+"""Bytes of registers that a run function saves on the average."""
+
+SHARED_ADDRESSES = 5
+"""Registers that are left for addresses."""
 
 RUN_FEATURES = (
     "base",
@@ -176,12 +183,15 @@ def _depth(function: Function, core: str, optimization: str) -> int:
 
 
 def _run_frame(plan: Plan) -> int:
-    """Saved registers of the run function and its arguments on the stack (pairs of words).
+    """Stack frame of the run function: saved registers and the arguments of calls (pairs of words).
 
-    It keeps nothing else there: see `emit._cast`.
+    Compilers keep addresses of tables that several calls need in registers, which must be saved; nothing else is kept
+    from one call to the next (see `emit._cast`).
     """
     most = max((len(call.arguments) for layer in plan.layers for call in layer.lowered.calls), default=0)
-    return 24 + 8 * -(-max(most - REGISTER_ARGUMENTS, 0) // 2)
+    uses = Counter(plan.table_owners.values())
+    shared = min(sum(count > 1 for count in uses.values()), SHARED_ADDRESSES)
+    return SAVED + WORD * shared + 2 * WORD * -(-max(most - REGISTER_ARGUMENTS, 0) // 2)
 
 
 def run_features(plan: Plan) -> list[float]:

@@ -184,9 +184,7 @@ def _library_flags(machine: Machine) -> list[str]:
     return ["--specs=nano.specs"] if machine.compiler.startswith("arm-none-eabi") else []
 
 
-def run(
-    elf: Path, program: Program, machine: Machine, rows: np.ndarray, caches: Caches | None = None
-) -> Measurement:
+def run(elf: Path, program: Program, machine: Machine, rows: np.ndarray, caches: Caches | None = None) -> Measurement:
     """Run a program made by `build` and read its outputs and counts; with `caches` the flow too (slower)."""
     folder = elf.parent
     sections = read_sections(elf)
@@ -237,9 +235,7 @@ def _read_counts(path: Path) -> Mapping[str, Mapping[int, int]]:
     return tables
 
 
-def _emulate(
-    elf: Path, machine: Machine, sections: Sections, caller: str, counts: Path, caches: Caches | None
-) -> None:
+def _emulate(elf: Path, machine: Machine, sections: Sections, caller: str, counts: Path, caches: Caches | None) -> None:
     begin, _ = sections.functions["measure_begin"]
     end, _ = sections.functions["measure_end"]
     low, size = sections.functions.get(caller, (0, 0)) if caller else (0, 0)

@@ -19,12 +19,12 @@ import numpy as np
 from boardfit.backends.mcu.emulator import Measurement, Program, Sections, measure
 from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
-from boardfit.backends.mcu.plan import Plan, make_plan
+from boardfit.backends.mcu.plan import OPTIMIZATION_FLAGS, Plan, make_plan
 from boardfit.board import McuBoard, find_board
 from boardfit.interp import run
 from boardfit.ir import Graph
 from boardfit.numerics import quantize
-from boardfit.options import BackendOptions, ImportOptions, QuantizeOptions
+from boardfit.options import BackendOptions, ImportOptions, Optimize, QuantizeOptions
 from boardfit.prepare import prepare
 
 from .. import corpus
@@ -96,31 +96,32 @@ def inputs_for(model: str, graph: Graph) -> np.ndarray:
     return quantize(real.reshape(SAMPLES, *tensor.shape), tensor.element, sample_axis=True)
 
 
-def measure_model(model: str, core: str) -> Result:
+def measure_model(model: str, core: str, optimize: Optimize = Optimize.SPEED) -> Result:
     """Compile, emulate, compare."""
+    flags = (OPTIMIZATION_FLAGS[optimize],)
     board = find_board(BOARDS[core])
     if not isinstance(board, McuBoard):
         raise SystemExit(f"{BOARDS[core]} is no microcontroller")
     graph, _ = network(model, BOARDS[core])
-    plan = make_plan(graph, board)
+    plan = make_plan(graph, board, optimize)
     x = inputs_for(model, graph)
-    program = model_program(plan, board, FLAGS)
+    program = model_program(plan, board, flags)
     result = measure(program, MACHINES[core], packed_inputs(graph, x))
     expected = run(graph, {graph.inputs[0]: x})[graph.outputs[0]]
     equal = bool(np.array_equal(unpacked_outputs(graph, result.outputs), expected))
-    empty = empty_program(core, program.input_bytes, program.output_bytes)
+    empty = empty_program(core, flags, program.input_bytes, program.output_bytes)
     return Result(plan, result, empty, equal)
 
 
 @cache
-def empty_program(core: str, input_bytes: int, output_bytes: int) -> Sections:
+def empty_program(core: str, flags: tuple[str, ...], input_bytes: int, output_bytes: int) -> Sections:
     """What the measuring program needs without a model."""
     source = (
         "void harness_setup(void);\nvoid harness_run(const void *input, void *output);\n"
         "void harness_setup(void) {}\n"
         "void harness_run(const void *input, void *output) { (void)input; (void)output; }\n"
     )
-    program = Program({"empty.c": source}, input_bytes, output_bytes, FLAGS)
+    program = Program({"empty.c": source}, input_bytes, output_bytes, flags)
     return measure(program, MACHINES[core], np.zeros((1, input_bytes), np.uint8)).sections
 
 

@@ -85,9 +85,7 @@ def _layer(graph: Graph, node: Node, index: int) -> tuple[list[str], str] | None
     return None
 
 
-def _convolution(
-    graph: Graph, node: Node, index: int, x: tuple[int, ...], y: tuple[int, ...]
-) -> tuple[list[str], str]:
+def _convolution(graph: Graph, node: Node, index: int, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[list[str], str]:
     attrs = attrs_as(node.attrs, Conv2DAttrs)
     outputs, height, width, depth = graph.types[node.inputs[1]].shape
     depthwise = attrs.groups > 1

@@ -6,7 +6,7 @@
    the flash; here the firmware runs under the emulator, the same model is applied to what was executed, and a
    simulation of the board's caches counts the waits.
 2. The networks computed by CMSIS-NN run the same way, and the cycles are compared with a published submission that
-   uses CMSIS-NN. Needs the package `bakenn`, which carries its sources; without it the rows are left out and it says so.
+   uses CMSIS-NN. Needs the package `bakenn`, which carries its sources; without it the rows are left out.
 3. Cycles on a Cortex-M7 over those on a Cortex-M4, ours and of published software that runs on both.
 4. Our cycles beside those of the fastest published software on the same board: no error of the model, a comparison.
 
@@ -82,9 +82,7 @@ def check_estimates() -> list[Row]:
             estimate = sum(estimated_cycles(layer, board) for layer in layers)
             inputs = packed_inputs(graph, inputs_for(model, graph)[:2])
             instructions, cycles = executed_cycles(model_program(plan, board, FLAGS), core, board, inputs)
-            rows.append(
-                _row("estimate", model, core, board, "boardfit", instructions, estimate, cycles)
-            )
+            rows.append(_row("estimate", model, core, board, "boardfit", instructions, estimate, cycles))
     return rows
 
 

@@ -127,7 +127,7 @@ def measure_kernels(core: str, only: Iterable[str] | None = None) -> dict[str, d
 def _mean(mixes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     sums: Counter[str] = Counter()
     for mix in mixes:
-        sums.update(mix)  # type: ignore[arg-type]  # a Counter adds floats as well
+        sums.update(mix)
     return {event: round(amount / len(mixes), DIGITS) for event, amount in sorted(sums.items()) if amount}
 
 

@@ -83,9 +83,7 @@ def read_instructions(elf: Path, measurement: Measurement, skip: Sequence[str] =
     if measurement.flow is None:
         raise ValueError("the measurement has no flow: run the program with caches")
     memory = _code(elf)
-    hidden = [
-        (start, start + size) for name, (start, size) in measurement.sections.functions.items() if name in skip
-    ]
+    hidden = [(start, start + size) for name, (start, size) in measurement.sections.functions.items() if name in skip]
     found: list[Instruction] = []
     for address, count in sorted(measurement.by_address.items()):
         if not any(start <= address < end for start, end in hidden):
@@ -191,7 +189,7 @@ def scalar_events(instructions: Sequence[Instruction]) -> Events:
         elif this.is_multiple:
             events["transfers"] += this.count * this.registers
         else:
-            events.update({kind: this.count for kind in _arithmetic(this.name)})
+            events.update(dict.fromkeys(_arithmetic(this.name), this.count))
         if this.taken:
             events["branches" if this.target is not None else "returns"] += this.taken
     return events

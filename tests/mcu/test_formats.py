@@ -131,6 +131,34 @@ def test_arduino(artifacts: dict[ProjectFormat, Artifact], tmp_path: Path) -> No
         assert lines[-1] == "microseconds 0"
 
 
+def test_arduino_by_its_own_build_tool(artifacts: dict[ProjectFormat, Artifact], tmp_path: Path) -> None:
+    """The IDE's builder, the real Arduino.h and core library: the one core that comes as a system package is for AVR."""
+    need("arduino-builder", "avr-gcc")
+    hardware = Path("/usr/share/arduino/hardware")
+    if not (hardware / "arduino" / "avr").is_dir():
+        pytest.skip("the Arduino core for AVR (package arduino-core-avr) is not installed")
+    artifacts[ProjectFormat.ARDUINO].write(tmp_path / "libraries" / "model")
+    (tmp_path / "build").mkdir()
+    (tmp_path / "run").mkdir()
+    sketch = tmp_path / "run" / "run.ino"
+    sketch.write_text((tmp_path / "libraries/model/examples/run/run.ino").read_text())
+    places = {
+        "hardware": ("/usr/share/arduino-builder", str(hardware)),
+        "tools": ("/usr/bin",),
+        "libraries": (str(tmp_path / "libraries"),),
+        "build-path": (str(tmp_path / "build"),),
+    }
+    options = [word for option, values in places.items() for value in values for word in (f"-{option}", value)]
+    paths = ("runtime.tools.ctags.path=/usr/bin", "runtime.tools.avr-gcc.path=/usr")
+    # the packaged avr-libc lacks a constant that the packaged core wants
+    extra = "compiler.cpp.extra_flags=-DDECIMAL_DIG=10"
+    preferences = [f"-prefs={setting}" for setting in (*paths, extra)]
+    board = ("-fqbn", "arduino:avr:mega:cpu=atmega2560", "-warnings", "all")
+    told = call(tmp_path, "arduino-builder", *options, *preferences, *board, str(sketch))
+    assert "program storage space" in told
+    assert (tmp_path / "build" / "run.ino.elf").is_file()
+
+
 def test_arduino_for_the_core(artifacts: dict[ProjectFormat, Artifact], tmp_path: Path) -> None:
     need("arm-none-eabi-gcc", "arm-none-eabi-g++")
     folder = artifacts[ProjectFormat.ARDUINO].write(tmp_path / "library")
@@ -244,6 +272,17 @@ endforeach()
 """
 
 
+def _parse_kconfig(path: Path) -> None:
+    """By the parser that Zephyr's build uses, where it is installed."""
+    try:
+        import kconfiglib
+    except ImportError:
+        return
+    found = kconfiglib.Kconfig(str(path))
+    assert found.syms["BOARDFIT_MODEL"].type == kconfiglib.BOOL
+    assert not found.warnings
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_zephyr(artifacts: dict[ProjectFormat, Artifact], enabled: bool, tmp_path: Path) -> None:
     """With a stand-in for Zephyr; the sample is built by its own CMakeLists.txt."""
@@ -252,6 +291,7 @@ def test_zephyr(artifacts: dict[ProjectFormat, Artifact], enabled: bool, tmp_pat
     module = yaml.safe_load((folder / "zephyr/module.yml").read_text())
     assert (folder / module["build"]["cmake"] / "CMakeLists.txt").is_file()
     kconfig = (folder / module["build"]["kconfig"]).read_text()
+    _parse_kconfig(folder / module["build"]["kconfig"])
     settings = folder / "samples/run/prj.conf"
     for setting in re.findall(r"^CONFIG_(\w+)=y$", settings.read_text(), re.MULTILINE):
         assert re.search(rf'^config {setting}\n\tbool "[^"]+"\n\thelp\n', kconfig, re.MULTILINE)

@@ -66,18 +66,18 @@ const int32_t *model_output_argmax_4_argmax_out(const model_context *context)
 
 void model_run(const model_context *context)
 {
-    uint8_t *const arena = context->arena;
 
     /* Conv2D '/conv2d_1/Conv2D': 1x6x6x3, 8x3x3x3, 8 -> 1x3x3x8; conv2d/patch_linear */
-    convolution_u8_s8_s8((const uint8_t *)(arena + 16), (int8_t *)(arena + 0), model_conv2d_1_weights,
-        model_conv2d_1_bias, model_conv2d_1_multiplier, &conv2d_1_shape, (uint8_t *)(arena + 124));
+    convolution_u8_s8_s8((const uint8_t *)(context->arena + 16), (int8_t *)(context->arena + 0),
+        model_conv2d_1_weights, model_conv2d_1_bias, model_conv2d_1_multiplier, &conv2d_1_shape, (uint8_t
+        *)(context->arena + 124));
 
     /* Reshape '/reshape_2/Reshape': 1x3x3x8 -> 1x72; reshape/alias */
 
     /* Dense '/dense_3/Dense': 1x72, 5x72, 5 -> 1x5; dense/linear */
-    linear_s8((const int8_t *)(arena + 0), (int8_t *)(arena + 72), model_dense_3_weights, model_dense_3_bias,
-        model_dense_3_multiplier, &dense_3_shape);
+    linear_s8((const int8_t *)(context->arena + 0), (int8_t *)(context->arena + 72), model_dense_3_weights,
+        model_dense_3_bias, model_dense_3_multiplier, &dense_3_shape);
 
     /* ArgMax '/argmax_4/ArgMax': 1x5 -> 1; arg_max/portable */
-    arg_max_s8((const int8_t *)(arena + 72), (int32_t *)(void *)(arena + 0), 1, 5, 1);
+    arg_max_s8((const int8_t *)(context->arena + 72), (int32_t *)(void *)(context->arena + 0), 1, 5, 1);
 }
