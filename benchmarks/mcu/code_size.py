@@ -92,10 +92,11 @@ def measure_functions(
     found: dict[str, dict[str, Any]] = {}
     sections = read_object(target)
     for name, text in texts.items():
-        if "KERNEL " in text or "ASSEMBLY " in text:
+        assembly = "ASSEMBLY " in text or "__attribute__((naked" in text
+        if "KERNEL " in text or assembly:
             own = sections[name]
             # the compiler sees no frame in assembly: there the kernel's own word counts
-            frame = needed[name].stack_bytes or 0 if "ASSEMBLY " in text else stacks.get(name, 0)
+            frame = needed[name].stack_bytes or 0 if assembly else stacks.get(name, 0)
             entry: dict[str, Any] = {"code": own.bytes, "stack": frame}
             found[name] = {**entry, "calls": sorted(own.calls)} if own.calls else entry
     return found

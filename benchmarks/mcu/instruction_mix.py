@@ -1,6 +1,6 @@
 """Measures what kinds of instructions every kernel executes, for the estimates of cycles.
 
-    python -m benchmarks.mcu.instruction_mix [--core m4 ...]
+    python -m benchmarks.mcu.instruction_mix [--core m4 ...] [--missing]
 
 writes `backends/mcu/instruction_mix.json`: core -> kernel -> event -> times it happens for one executed instruction.
 Every kernel runs on the layers of `typical.py` under the emulator. Needs arm-none-eabi-gcc, qemu-system-arm and the
@@ -26,7 +26,7 @@ from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.plan import Layer, Plan, place
 from boardfit.board import McuBoard, find_board
 
-from .code_size import CORE_BOARDS
+from .code_size import CORE_BOARDS, CORE_FEATURES
 from .trace import REDUCTIONS, Events, read_instructions
 from .typical import sites_of_kernels
 
@@ -100,16 +100,16 @@ def measure_plans(plans: Sequence[Plan], core: str, board: McuBoard) -> list[tup
     return found
 
 
-def measure_kernels(core: str, only: Iterable[str] | None = None) -> dict[str, dict[str, float]]:
-    """The mix of every kernel of a core, or of those named in `only`."""
+def measure_kernels(core: str, names: Iterable[str]) -> dict[str, dict[str, float]]:
+    """The mix of kernels of a core."""
     board = find_board(CORE_BOARDS[core])
     if not isinstance(board, McuBoard):
         raise SystemExit(f"{CORE_BOARDS[core]} is no microcontroller")
-    wanted = None if only is None else set(only)
+    wanted = set(names)
     cases = [
         (name, plan_of(kernel, site))
         for name, sites in sites_of_kernels(board.features).items()
-        if wanted is None or name in wanted
+        if name in wanted
         for kernel, site in sites
     ]
     found: dict[str, list[Mapping[str, float]]] = {}
@@ -135,11 +135,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--core", action="append", choices=CORES, help="only this core; repeatable")
+    parser.add_argument("--missing", action="store_true", help="only kernels that have no entry")
     options = parser.parse_args(arguments)
-    table = json.loads(TARGET.read_text()) if TARGET.exists() else {}
     for core in options.core or CORES:
-        table[core] = measure_kernels(core)
-        print(f"{core}: {len(table[core])} kernels", flush=True)
+        table = json.loads(TARGET.read_text()) if TARGET.exists() else {}
+        known = table.get(core, {}) if options.missing else {}
+        missing = set(sites_of_kernels(CORE_FEATURES[core])) - set(known)
+        table[core] = {**known, **measure_kernels(core, missing)}
+        print(f"{core}: {len(missing)} kernels", flush=True)
         TARGET.write_text(_dump(table) + "\n")
 
 

@@ -105,7 +105,9 @@ def _linear(x: Affine, y: Affine) -> Iterator[Graph]:
     bias = (np.arange(8) * 100, INT32)
     for coarse in (False, True):
         for distinct in (8, 200):  # few and many symbols of entropy-coded weights
-            yield layer_graph("Dense", DenseAttrs(), [(1, 400)], [x], y, [_sparse_weights((8, 400), distinct, coarse), bias])
+            yield layer_graph(
+                "Dense", DenseAttrs(), [(1, 400)], [x], y, [_sparse_weights((8, 400), distinct, coarse), bias]
+            )
         yield layer_graph("Dense", DenseAttrs(), [(1, 16)], [x], y, [weights_of((8, 16), coarse), bias])
         for kernel, channels, groups, pad, stride in (
             ((1, 1), 8, 1, 0, 1),

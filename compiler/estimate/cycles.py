@@ -18,7 +18,7 @@ within 4 % of the model applied to executed instructions (`python -m benchmarks.
 
 UNCHECKED = (0.75, 1.4)
 """Band of cores for which no published figure can be compared: what is not known of their pipelines comes on top. On a
-Cortex-M7 the ratio to the Cortex-M4 is 0.84 to 1.24 times that of published software."""
+Cortex-M7 the ratio to the Cortex-M4 is 0.81 to 1.21 times that of published software."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def test_arduino(artifacts: dict[ProjectFormat, Artifact], tmp_path: Path) -> No
 
 
 def test_arduino_by_its_own_build_tool(artifacts: dict[ProjectFormat, Artifact], tmp_path: Path) -> None:
-    """The IDE's builder, the real Arduino.h and core library: the one core that comes as a system package is for AVR."""
+    """The IDE's builder, the real Arduino.h and core library: the core that is a system package is for AVR."""
     need("arduino-builder", "avr-gcc")
     hardware = Path("/usr/share/arduino/hardware")
     if not (hardware / "arduino" / "avr").is_dir():
