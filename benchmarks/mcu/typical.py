@@ -43,7 +43,7 @@ def typical_graphs() -> Iterator[Graph]:
         yield layer_graph("Dense", DenseAttrs(), [(1, inputs)], [S8], S8, [weights_of((outputs, inputs)), bias])
     for image, weights, stride, pad in CONVOLUTIONS:
         bias = (np.arange(weights[0]) * 10, INT32)
-        attrs = Conv2DAttrs((stride, stride), (pad,) * 4, groups=image[3] // weights[3])
+        attrs = Conv2DAttrs((stride, stride), (pad, pad, pad, pad), groups=image[3] // weights[3])
         yield layer_graph("Conv2D", attrs, [image], [S8], S8, [weights_of(weights), bias])
     image = (1, 16, 16, 16)
     yield layer_graph("Add", AddAttrs(), [image, image], [S8, S8], S8)
