@@ -32,6 +32,7 @@ from boardfit.backends.mcu.plan import Layer, Plan, place
 from boardfit.backends.mcu.render import function_text
 from boardfit.board import McuBoard, find_board
 from boardfit.ir import Affine, Graph, GraphEditor, TensorType
+from boardfit.target import FEATURES
 
 from .samples import sample_graphs
 
@@ -53,7 +54,13 @@ CORE_BOARDS: Mapping[str, str] = {
 """Core -> a board that has it."""
 
 CORE_FEATURES: Mapping[str, frozenset[str]] = {
-    core: board.features for core, name in CORE_BOARDS.items() if isinstance(board := find_board(name), McuBoard)
+    "m0": frozenset({"multiply"}),
+    "m3": frozenset({"multiply", "long-multiply", "divide", "saturate", "unaligned"}),
+    "m4": frozenset({"multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
+    "m7": frozenset({"multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
+    "m33": frozenset({"multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
+    "m55": frozenset(FEATURES) - {"fpu-double"},
+    "rv32": frozenset({"multiply", "long-multiply", "divide"}),
 }
 
 

@@ -26,7 +26,7 @@ from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.plan import Layer, Plan, place
 from boardfit.board import McuBoard, find_board
 
-from .code_size import CORE_BOARDS, CORE_FEATURES
+from .code_size import CORE_BOARDS
 from .trace import REDUCTIONS, Events, read_instructions
 from .typical import sites_of_kernels
 
@@ -102,9 +102,7 @@ def measure_plans(plans: Sequence[Plan], core: str, board: McuBoard) -> list[tup
 
 def measure_kernels(core: str, names: Iterable[str]) -> dict[str, dict[str, float]]:
     """The mix of kernels of a core."""
-    board = find_board(CORE_BOARDS[core])
-    if not isinstance(board, McuBoard):
-        raise SystemExit(f"{CORE_BOARDS[core]} is no microcontroller")
+    board = _board(core)
     wanted = set(names)
     cases = [
         (name, plan_of(kernel, site))
@@ -124,6 +122,13 @@ def measure_kernels(core: str, names: Iterable[str]) -> dict[str, dict[str, floa
     return {name: _mean(mixes) for name, mixes in sorted(found.items())}
 
 
+def _board(core: str) -> McuBoard:
+    board = find_board(CORE_BOARDS[core])
+    if not isinstance(board, McuBoard):
+        raise SystemExit(f"{CORE_BOARDS[core]} is no microcontroller")
+    return board
+
+
 def _mean(mixes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     sums: Counter[str] = Counter()
     for mix in mixes:
@@ -140,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for core in options.core or CORES:
         table = json.loads(TARGET.read_text()) if TARGET.exists() else {}
         known = table.get(core, {}) if options.missing else {}
-        missing = set(sites_of_kernels(CORE_FEATURES[core])) - set(known)
+        missing = set(sites_of_kernels(_board(core).features)) - set(known)
         table[core] = {**known, **measure_kernels(core, missing)}
         print(f"{core}: {len(missing)} kernels", flush=True)
         TARGET.write_text(_dump(table) + "\n")

@@ -151,11 +151,11 @@ def _stored() -> Iterator[Graph]:
     for activation in (NONE, RELU):
         for values in stored_weights((8, 64)):
             weights = (values, WEIGHTS)
-            yield _graph("Dense", DenseAttrs(activation), [(1, 64)], [S8], S8, [weights, bias])
+            yield layer_graph("Dense", DenseAttrs(activation), [(1, 64)], [S8], S8, [weights, bias])
         for kernel, channels, groups in (((1, 1), 8, 1), ((3, 3), 3, 1), ((3, 3), 8, 8)):
             attrs = Conv2DAttrs(groups=groups, activation=activation)
             for values in stored_weights((8, *kernel, channels // groups)):
-                yield _graph("Conv2D", attrs, [(1, 8, 8, channels)], [S8], S8, [(values, WEIGHTS), bias])
+                yield layer_graph("Conv2D", attrs, [(1, 8, 8, channels)], [S8], S8, [(values, WEIGHTS), bias])
 
 
 def _elementwise(x: Affine, y: Affine) -> Iterator[Graph]:
