@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boardfit.backends.mcu.emulator import measure
-from boardfit.backends.mcu.kernel import Kernel, Site
+from boardfit.backends.mcu.kernel import Function, Kernel, Site
 from boardfit.backends.mcu.kernels import KERNELS
 from boardfit.backends.mcu.kernels.stored_values import gaps, grid, refuse_grid
 from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
 from boardfit.backends.mcu.plan import Layer, Plan, make_plan, place
+from boardfit.backends.mcu.render import function_text
 from boardfit.backends.mcu.weight_formats import forced_formats
 from boardfit.board import McuBoard, find_board
 from boardfit.errors import ModelError
@@ -27,6 +29,7 @@ from boardfit.ops.dense import DenseAttrs
 
 from .builders import Builder, s8
 from .host import random_inputs, run_on_host
+from .tools import STRICT_C, call, need
 
 BOARDS = {
     "m3": "stm32f103-blue-pill",
@@ -148,6 +151,25 @@ def test_c_on_this_computer(form: str) -> None:
     for (kernel, graph), arrays, outputs in zip(cases, inputs, run_on_host(plans, inputs, flags), strict=True):
         expected = run(graph, {graph.inputs[0]: arrays[0]})[graph.outputs[0]]
         np.testing.assert_array_equal(outputs[0], expected, err_msg=f"{kernel.name}: {graph.name}")
+
+
+@pytest.mark.parametrize("machine", BOARDS)
+def test_no_function_has_a_warning(machine: str, tmp_path: Path) -> None:
+    """All functions of all kernels on stored weights, for the core and its compiler."""
+    need(MACHINES[machine].compiler)
+    functions: dict[str, Function] = {}
+    for kernel in STORED:
+        if kernel.needs <= board(machine).features:
+            for graph in (layer(kernel, seed) for seed in range(12)):
+                site = Site(graph.nodes[0], graph, board(machine).features)
+                if kernel.reason_against(site) is None:
+                    functions.update((function.name, function) for function in kernel.lower(site).functions)
+    headers = sorted({header for function in functions.values() for header in function.headers})
+    texts = [f"#include <{header}>" for header in ("stdint.h", *headers)]
+    texts.append("#define KERNEL static __attribute__((unused))")
+    texts += [function_text(function).replace("naked", "naked, unused") for function in functions.values()]
+    (tmp_path / "functions.c").write_text("\n".join(texts))
+    call(tmp_path, MACHINES[machine].compiler, *MACHINES[machine].flags, *STRICT_C, "-O2", "-c", "functions.c")
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
