@@ -86,3 +86,19 @@ def test_the_same_matrix_gives_the_same_bytes() -> None:
     matrix = sparse(40, 90, 0.1, 16, 2)
     first, second = (encode_contexts(matrix.copy(), np.arange(40)) for _ in range(2))
     assert first.data == second.data
+
+
+GOLDEN = {
+    (300, 784, 0.02, 16): (6648, 6485),
+    (100, 300, 0.04, 16): (1566, 1532),
+    (10, 100, 0.2, 8): (186, 176),
+    (64, 64, 0.5, 200): (2492, 2483),
+}
+"""(rows, columns, density, clusters) to bytes as Huffman pairs and in the arithmetic code."""
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_sizes_do_not_grow(case: tuple[int, int, float, int]) -> None:
+    matrix = sparse(*case, seed=11)
+    bias = np.random.default_rng(2).integers(-31, 32, case[0]) << 5
+    assert (2 * len(encode_pairs(matrix, bias).words), len(encode_contexts(matrix, bias).data)) == GOLDEN[case]

@@ -14,13 +14,14 @@ from boardfit.backends.mcu.kernel import Site
 from boardfit.backends.mcu.kernels import variants_of
 from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
-from boardfit.backends.mcu.plan import Layer, Plan, place
+from boardfit.backends.mcu.plan import Layer, Plan, make_plan, place
 from boardfit.board import McuBoard, find_board
 from boardfit.interp import run
 from boardfit.ir import INT32, Affine, Graph
 from boardfit.ops.activation import NONE, RELU
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.dense import DenseAttrs
+from boardfit.options import Optimize
 
 from .builders import Builder, s8
 from .host import random_inputs, run_on_host
@@ -175,3 +176,41 @@ def test_random_layers(seeds: list[int]) -> None:
 def _can(kernel: str, graph: Graph) -> bool:
     site = Site(graph.nodes[0], graph, mcu("nucleo-l4r5zi").features)
     return next(one for one in variants_of("Dense") if one.name == kernel).reason_against(site) is None
+
+
+def test_size_chooses_codes_and_any_format_can_be_forced() -> None:
+    """Sparse clustered layers: what counts is flash, so the codes win, and the record of choices is by layer."""
+    graph = dense(400, 120, 0.02, seed=9)
+    board = mcu("nucleo-l4r5zi")
+    layer = make_plan(graph, board, Optimize.SIZE).layers[0]
+    assert layer.kernel.format in ("huffman", "arithmetic")
+    bytes_of = {}
+    for name in ("int8", "huffman", "arithmetic"):
+        forced = make_plan(graph, board, Optimize.SPEED, ((graph.nodes[0].source.node, name),))
+        assert forced.layers[0].kernel.format == name
+        bytes_of[name] = forced.layers[0].lowered.constant_bytes
+    assert bytes_of["arithmetic"] < bytes_of["huffman"] < bytes_of["int8"] / 20
+
+
+def test_weights_that_do_not_code_shorter_are_refused() -> None:
+    build = Builder("plain", 1)
+    x = build.input((1, 64), s8())
+    graph = build.finish(build.node("Dense", [x, build.weights((32, 64)), build.bias(32)], DenseAttrs(), s8(0.1)))
+    site = Site(graph.nodes[0], graph, mcu("nucleo-l4r5zi").features)
+    coded = [kernel for kernel in variants_of("Dense") if kernel.format in ("huffman", "arithmetic")]
+    reasons = [kernel.reason_against(site) for kernel in coded]
+    assert reasons == ["its weights are hardly shorter in a code"] * 2
+
+
+def test_a_scale_for_each_channel_keeps_its_multipliers() -> None:
+    build = Builder("per channel", 3)
+    x = build.input((1, 90), s8(0.05, -3))
+    values = np.where(build.random.random((12, 90)) < 0.1, build.random.integers(-9, 10, (12, 90)), 0)
+    scales = tuple(float(scale) for scale in build.random.uniform(0.002, 0.02, 12))
+    weights = build.constant(values, Affine(True, 8, scales, (0,) * 12, 0, narrow=True))
+    graph = build.finish(build.node("Dense", [x, weights, build.bias(12)], DenseAttrs(), s8(0.1, 4)))
+    arrays = random_inputs(graph, SAMPLES, 1)
+    expected = run(graph, dict(zip(graph.inputs, arrays, strict=True)))[graph.outputs[0]]
+    plans = [plan_with(kernel, graph) for kernel in ("dense/huffman", "dense/arithmetic")]
+    for outputs in run_on_host(plans, [arrays] * 2, SANITIZE):
+        np.testing.assert_array_equal(outputs[0], expected)

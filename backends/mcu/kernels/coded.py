@@ -25,6 +25,7 @@ from ..kernel import (
     FunctionPointer,
     Input,
     Kernel,
+    Literal,
     Lowered,
     Output,
     Record,
@@ -32,7 +33,7 @@ from ..kernel import (
     Site,
     Table,
 )
-from .common import LinearParameters, initialisers, literals, requantizer
+from .common import LinearParameters, initialisers, requantizer
 from .huffman import (
     BITS,
     MOST_SIZE,
@@ -248,8 +249,15 @@ def _lower(site: Site, format_name: str) -> Lowered:
     )
     places = (where.rows, where.columns, where.row_step, where.column_step, where.line_step)
     arguments = (
-        *(Input(), Output(), Const("stream"), Const("multiplier"), FunctionPointer(coded.decode)),
-        *(Const("shape"), Const("places"), Scratch("uint16_t"), *literals(2 * listed)),
+        Input(),
+        Output(),
+        Const("stream"),
+        Const("multiplier"),
+        FunctionPointer(coded.decode),
+        Const("shape"),
+        Const("places"),
+        Scratch("uint16_t"),
+        Literal(str(2 * listed)),
     )
     count = int(np.count_nonzero(weights))
     per_place = PER_PLACE if requantize.name == "requantize" else PER_PLACE_WIDE
