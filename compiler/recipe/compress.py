@@ -132,7 +132,7 @@ def compress_model(
     order = range(len(chosen.settings)) if bounded else [chosen.default]
     best: float | None = None
     for setting in order:
-        graph, integer = freeze(chosen.apply(floating, setting, context), data.calibration)
+        graph, integer = freeze(chosen.apply(floating, setting, context), data.calibration, chosen.bias_bits)
         value = judge.value(real_outputs(integer, data.validation))
         best = value if best is None else max(best, value)
         if not bounded or value >= bound.least:
@@ -162,14 +162,21 @@ def compress_model(
     )
 
 
-def freeze(graph: Graph, calibration: Samples) -> tuple[Graph, Graph]:
-    """The graph with all its integers stated, as Quantize and Dequantize, and the integer graph that it means."""
+def freeze(graph: Graph, calibration: Samples, bias_bits: int | None = None) -> tuple[Graph, Graph]:
+    """The graph with all its integers stated, as Quantize and Dequantize, and the integer graph that it means.
+
+    Args:
+        bias_bits: width of the biases of layers with shared weights; None keeps 32 bits.
+    """
+    from ..compress.round_biases import RoundBiases
     from ..compress.ptq import quantize_for_mcu
     from ..passes.lower_quantized import LowerQuantized
     from ..passes.signed_integers import SignedIntegers
     from ..pipeline import run_passes
 
     stated = quantize_for_mcu(graph, calibration, QuantizeOptions())
+    if bias_bits is not None:
+        stated = RoundBiases(bias_bits)(stated)
     return stated, run_passes(stated, [LowerQuantized(), SignedIntegers()]).graph
 
 

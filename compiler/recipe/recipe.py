@@ -18,7 +18,7 @@ from .context import Context
 from .steps import TRAIN, Step, make_step
 
 SUFFIX = ".yaml"
-KEYS = ("description", "settings", "default", "steps")
+KEYS = ("description", "settings", "default", "bias-bits", "steps")
 PLACE = "$"
 """A text that begins with it stands for the setting of that name."""
 
@@ -33,6 +33,7 @@ class Recipe:
         steps: (name, options), in order; options may name settings.
         settings: from the smallest result to the most careful one; at least one, perhaps empty.
         default: index of the setting that is taken when nothing bounds the loss.
+        bias_bits: width biases are rounded to, so that they can be stored in it; None keeps 32 bits.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Recipe:
     steps: tuple[tuple[str, Mapping[str, Any]], ...]
     settings: tuple[Mapping[str, Any], ...]
     default: int
+    bias_bits: int | None = None
 
     @property
     def trains(self) -> bool:
@@ -128,8 +130,11 @@ def parse_recipe(text: str, name: str, file: str) -> Recipe:
     default = found.get("default", len(settings) - 1)
     if not isinstance(default, int) or not 0 <= default < len(settings):
         raise fail(f"default {default!r} is no index of a setting")
+    bits = found.get("bias-bits")
+    if bits is not None and (not isinstance(bits, int) or not 2 <= bits <= 32):
+        raise fail(f"bias-bits {bits!r} is not between 2 and 32")
     steps = tuple(_step(entry, fail) for entry in found["steps"])
-    return Recipe(name, str(found.get("description", "")), steps, tuple(settings), default)
+    return Recipe(name, str(found.get("description", "")), steps, tuple(settings), default, bits)
 
 
 def _step(entry: Any, fail: Any) -> tuple[str, Mapping[str, Any]]:

@@ -21,6 +21,9 @@ Step = Callable[[Graph], Graph]
 
 PASSES = {
     "prune": ("boardfit.compress.prune", "Prune"),
+    "prune-units": ("boardfit.compress.prune_units", "PruneUnits"),
+    "remove-dead-units": ("boardfit.compress.dead_units", "RemoveDeadUnits"),
+    "adaround": ("boardfit.compress.adaround", "AdaRound"),
     "gptq": ("boardfit.compress.gptq", "Gptq"),
     "round-to-nearest": ("boardfit.compress.round_to_nearest", "RoundToNearest"),
     "share-weights": ("boardfit.compress.cluster", "ShareWeights"),

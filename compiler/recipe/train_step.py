@@ -18,7 +18,8 @@ class TrainStep:
     """Train, keeping what the steps before have promised.
 
     Attributes:
-        options: the schedule.
+        options: the schedule; a batch is at most a quarter of the samples.
+        steps: least number of steps: few samples are passed more often than `options.epochs` says.
         pruning: prune on the way.
         labels: weight of the cross entropy with labels; ignored without labels.
         distillation: imitate the original network's softened classes.
@@ -28,6 +29,7 @@ class TrainStep:
     """
 
     options: TrainOptions = field(default_factory=TrainOptions)
+    steps: int = 0
     pruning: GradualPruning | None = None
     labels: float = 0.0
     distillation: Distillation | None = None
@@ -49,14 +51,20 @@ class TrainStep:
         if self.outputs:
             losses.append(OutputError(self.outputs))
         checkpoint = None if context.checkpoints is None else context.checkpoints / f"step-{number}.npz"
+        data = TrainingData(context.training_inputs(), context.labels)
         training = Training(
             graph,
-            TrainingData(context.training_inputs(), context.labels),
+            data,
             tuple(losses),
-            replace(self.options, seed=self.options.seed + context.seed),
+            self._schedule(data.samples, context.seed),
             Constraints(self.pruning, activations=self.activations),
             teacher=context.original,
             augmentation=self.augmentation,
             checkpoint=checkpoint,
         )
         return training.run(progress=context.progress).graph
+
+    def _schedule(self, samples: int, seed: int) -> TrainOptions:
+        batch = max(min(self.options.batch, samples // 4), 1)
+        epochs = max(self.options.epochs, -(-self.steps // (samples // batch)))
+        return replace(self.options, batch=batch, epochs=epochs, seed=self.options.seed + seed)
