@@ -81,11 +81,6 @@ def test_impossible_bounds_are_refused(options: QuantizeOptions, text: str) -> N
         boardfit.compile(DIGITS, "pynq-z2", calibration(8), quantize=options)
 
 
-def test_microcontrollers_take_no_bound() -> None:
-    with pytest.raises(UsageError, match="option max-drop is for an FPGA"):
-        boardfit.compile(DIGITS, "nucleo-l4r5zi", calibration(8), quantize=QuantizeOptions(max_drop=1.0))
-
-
 def test_labels_must_be_as_many_as_samples(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=calibration(16), y=np.zeros(9, np.int64))
     with pytest.raises(boardfit.errors.DataError, match="9 labels for 16 samples"):

@@ -52,3 +52,10 @@ def test_fpga_boards_are_refused() -> None:
 def test_data_is_needed() -> None:
     with pytest.raises(UsageError, match="no calibration data"):
         fit(MODEL, "nucleo-l4r5zi", None)
+
+
+def test_a_design_that_fits_is_left_alone() -> None:
+    """A bound allows a loss where it is needed, and asks for none."""
+    plain = boardfit.compile(MODEL, "nucleo-l4r5zi", DATA)
+    bounded = boardfit.compile(MODEL, "nucleo-l4r5zi", DATA, quantize=QuantizeOptions(max_drop=5.0))
+    assert bounded.estimate.total == plain.estimate.total
