@@ -54,13 +54,13 @@ CORE_BOARDS: Mapping[str, str] = {
 """Core -> a board that has it."""
 
 CORE_FEATURES: Mapping[str, frozenset[str]] = {
-    "m0": frozenset({"multiply"}),
-    "m3": frozenset({"multiply", "long-multiply", "divide", "saturate", "unaligned"}),
-    "m4": frozenset({"multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
-    "m7": frozenset({"multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
-    "m33": frozenset({"multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
+    "m0": frozenset({"thumb", "multiply"}),
+    "m3": frozenset({"thumb", "multiply", "long-multiply", "divide", "saturate", "unaligned"}),
+    "m4": frozenset({"thumb", "multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
+    "m7": frozenset({"thumb", "multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
+    "m33": frozenset({"thumb", "multiply", "long-multiply", "divide", "saturate", "dsp", "unaligned"}),
     "m55": frozenset(FEATURES) - {"fpu-double"},
-    "rv32": frozenset({"multiply", "long-multiply", "divide"}),
+    "rv32": frozenset({"riscv", "multiply", "long-multiply", "divide"}),
 }
 
 
