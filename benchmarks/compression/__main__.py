@@ -6,7 +6,7 @@ emitted C, code stands beside them; the error is the integer interpreter's on th
 on the emulated Cortex-M4, of the compressed and of the dense int8 network. What is done is kept in build/benchmarks/
 and not done again: an interrupted run goes on where it was.
 
-    python -m benchmarks.compression [lenet300 lenet5 ad01] [--seed 1 ...] [--validation]
+    python -m benchmarks.compression [lenet300 lenet5 ad01 posttrain] [--seed 1 ...] [--validation]
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from ..results import Row, Value, print_rows, write_rows
 from .autoencoder import run_autoencoder
 from .measurement import cost, error_percent
 from .networks import mnist
+from .posttrain import run_posttrain
 from .recipe import Chain, Recipe
 from .settings import RECIPES
 
 BUILD = corpus.ROOT / "build" / "benchmarks"
 SEEDS = (1, 2, 3)
-CASES = (*RECIPES, "ad01")
+CASES = (*RECIPES, "ad01", "posttrain")
 
 
 def run_case(recipe: Recipe, seed: int, folder: Path, *, part: str, progress: bool) -> list[Row]:
@@ -104,6 +105,11 @@ def _rows(case: str, seed: int, folder: Path, part: str) -> list[Row]:
     progress = sys.stdout.isatty()
     if case == "ad01":
         return run_autoencoder(seed, folder, progress=progress)
+    if case == "posttrain":
+        lenet = BUILD / f"lenet300-{seed}"
+        lenet.mkdir(parents=True, exist_ok=True)
+        base = Chain(RECIPES["lenet300"], seed, lenet, progress=progress).base()
+        return run_posttrain(base, seed, folder, progress=progress)
     return run_case(RECIPES[case], seed, folder, part=part, progress=progress)
 
 

@@ -55,8 +55,8 @@ class RoundToNearest:
         grid = pick_grid(self.grids, layer.name)
         if grid is None:
             return None
-        shared = layer.promise.clusters is not None
-        rows = layer.matrix if self.per_channel and not shared else layer.matrix.reshape(1, -1)
+        single = layer.promise.clusters is not None or not self.per_channel
+        rows = layer.matrix.reshape(1, -1) if single else layer.matrix
         known = self.importance.get(layer.name)
         importance = None if known is None else known.reshape(rows.shape)
         choose = self.scales is ScaleChoice.MSE
@@ -67,4 +67,4 @@ class RoundToNearest:
             raw = raw * (layer.weights != 0)
         clusters = layer.promise.clusters if grid.clusters is None else grid.clusters
         promise = replace(layer.promise, width=grid.storage, clusters=clusters)
-        return NewWeights(raw, promise, grid.element(scales if len(scales) > 1 or not shared else scales[0]))
+        return NewWeights(raw, promise, grid.element(scales[0] if single else scales))

@@ -110,7 +110,10 @@ def test_a_shifted_bias_is_found() -> None:
     moved = replace_weights(graph, {"out": NewWeights(out.weights, out.encoding, bias=out.bias + 3)})
     assert np.allclose(output(CorrectBias(DATA, graph)(moved)), output(graph), atol=1e-3 * np.ptp(output(graph)))
     with pytest.raises(UsageError, match="no layer"):
-        CorrectBias(DATA, separable(), )(_renamed(graph))
+        CorrectBias(
+            DATA,
+            separable(),
+        )(_renamed(graph))
 
 
 def _renamed(graph: Graph) -> Graph:
