@@ -22,7 +22,7 @@ from .grids import Grid, Grids, best_scales, pick_grid
 from .layers import NewWeights, WeightLayer, check_names
 from .reconstruction import LayerProblem, compress_layers
 
-SCALE_WORK = 1 << 20
+SCALE_WORK = 1 << 19
 """Weights times scales tried for a layer; small layers, where rounding hurts most, get more scales."""
 
 MOST_SCALES = 48
@@ -163,7 +163,7 @@ def quantized_rows(
 
 def scale_factors(count: int) -> np.ndarray:
     """Factors on the scale of least rounding error to try, 1 among them."""
-    return np.append(np.geomspace(*SCALE_SPAN, count - 1), 1.0) if count > 1 else np.ones(1)
+    return np.append(np.geomspace(*SCALE_SPAN, count - 1), 1.0) if count > 3 else np.ones(1)
 
 
 def best_bias(target: np.ndarray, gram: np.ndarray, weights: np.ndarray) -> np.ndarray:
