@@ -170,9 +170,7 @@ class _Session:
         return found
 
     def apply(self, forms: Assignment) -> Budgeted:
-        return apply_forms(
-            self.prepared.floating, self.prepared.data, self.table, forms, self.lower, self.estimate
-        )
+        return apply_forms(self.prepared.floating, self.prepared.data, self.table, forms, self.lower, self.estimate)
 
     def bytes(self, made: Budgeted) -> int:
         """Flash of the layers with weights."""
@@ -201,7 +199,6 @@ def graph_input(graph: Graph) -> str:
     """Name of the only input."""
     (name,) = graph.inputs
     return name
-
 
 
 if __name__ == "__main__":

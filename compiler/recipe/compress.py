@@ -168,8 +168,8 @@ def freeze(graph: Graph, calibration: Samples, bias_bits: int | None = None) -> 
     Args:
         bias_bits: width of the biases of layers with shared weights; None keeps 32 bits.
     """
-    from ..compress.round_biases import RoundBiases
     from ..compress.ptq import quantize_for_mcu
+    from ..compress.round_biases import RoundBiases
     from ..passes.lower_quantized import LowerQuantized
     from ..passes.signed_integers import SignedIntegers
     from ..pipeline import run_passes
