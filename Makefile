@@ -54,7 +54,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-foundation bench-mcu bench-fpga bench-estimator
+bench: bench-foundation bench-mcu bench-fpga bench-estimator bench-compression
 
 bench-foundation: $(READY) tools
 	$(BIN)/python -m benchmarks.foundation
