@@ -43,34 +43,34 @@ def run_case(recipe: Recipe, seed: int, folder: Path, *, part: str, progress: bo
     graphs = [chain.narrowed(base)]
     dense = chain.integers(base, None)
     dense_cost, base_error = cost(dense, data, Optimize.SPEED), error_percent(dense, data)
-    stages = []
+    rows: list[Row] = []
     for index in range(len(recipe.stages)):
         graphs.append(chain.stage(index, graphs[-1], base))
-        stages.append(graphs[-1])
-    rows: list[Row] = []
-    for name, target in recipe.targets.items():
-        graph = chain.integers(chain.target(name, stages[target.stage], base), target.bias_bits)
-        found = cost(graph, data, Optimize.SIZE)
-        rows.append(
-            {
-                "case": recipe.architecture.name,
-                "recipe": name,
-                "seed": seed,
-                "bytes": found.bytes,
-                "decoder_bytes": found.code_bytes,
-                "ratio": round(4 * recipe.architecture.parameters / found.bytes, 1),
-                "error_percent": round(error_percent(graph, data), 2),
-                "base_error_percent": round(base_error, 2),
-                "seconds": round(chain.time(name).wall),
-                "processor_seconds": round(chain.time(name).processor),
-                "instructions": found.instructions,
-                "dense_instructions": dense_cost.instructions,
-                "dense_bytes": dense_cost.bytes,
-                "formats": " ".join(found.formats),
-                "bytes_equal": found.equal and dense_cost.equal,
-            }
-        )
-        print_rows(f"{recipe.architecture.name}, seed {seed}", rows[-1:])
+        for name, target in recipe.targets.items():
+            if target.stage == index:
+                made = chain.integers(chain.target(name, graphs[-1], base), target.bias_bits)
+                costs = chain.time(name)
+                found = cost(made, data, Optimize.SIZE, target.stored)
+                rows.append(
+                    {
+                        "case": recipe.architecture.name,
+                        "recipe": name,
+                        "seed": seed,
+                        "bytes": found.bytes,
+                        "decoder_bytes": found.code_bytes,
+                        "ratio": round(4 * recipe.architecture.parameters / found.bytes, 1),
+                        "error_percent": round(error_percent(made, data), 2),
+                        "base_error_percent": round(base_error, 2),
+                        "seconds": round(costs.wall),
+                        "processor_seconds": round(costs.processor),
+                        "instructions": found.instructions,
+                        "dense_instructions": dense_cost.instructions,
+                        "dense_bytes": dense_cost.bytes,
+                        "formats": " ".join(found.formats),
+                        "bytes_equal": found.equal and dense_cost.equal,
+                    }
+                )
+                print_rows(f"{recipe.architecture.name}, seed {seed}", rows[-1:])
     print(f"  {time.perf_counter() - start:.0f} s", flush=True)
     return rows
 

@@ -10,7 +10,9 @@ from boardfit.backends.mcu.emulator import Program, measure
 from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
 from boardfit.backends.mcu.plan import make_plan
+from boardfit.backends.mcu.weight_formats import forced_formats
 from boardfit.board import McuBoard, find_board
+from boardfit.compress.layers import COMPRESSED_OPS
 from boardfit.interp import run
 from boardfit.ir import Graph
 from boardfit.numerics import quantize
@@ -45,12 +47,18 @@ class Cost:
     formats: tuple[str, ...]
 
 
-def cost(graph: Graph, data: TrainingData, optimize: Optimize) -> Cost:
-    """Emit, execute on the emulator, compare with the interpreter."""
+def cost(graph: Graph, data: TrainingData, optimize: Optimize, stored: str | None = None) -> Cost:
+    """Emit, execute on the emulator, compare with the interpreter.
+
+    Args:
+        stored: format the weights of all layers are stored in; None takes what `optimize` asks for.
+    """
     board = find_board(BOARD)
     if not isinstance(board, McuBoard):
         raise SystemExit(f"{BOARD} is no microcontroller")
-    plan = make_plan(graph, board, optimize)
+    layers = [node.source.node for node in graph.nodes if node.op in COMPRESSED_OPS]
+    forced = {} if stored is None else dict.fromkeys(layers, stored)
+    plan = make_plan(graph, board, optimize, forced_formats(graph, forced))
     x = raw_inputs(graph, data, EXECUTED)
     program = model_program(plan, board, FLAGS)
     result = measure(program, MACHINES[CORE], packed_inputs(graph, x))

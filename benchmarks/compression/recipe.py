@@ -63,6 +63,7 @@ class Target:
         clusters: shared values of a layer, zero included.
         epochs, learning_rate: of the tuning of the shared values.
         bias_bits: width of the stored biases.
+        stored: format all layers' weights are stored in, or None for what is smallest.
     """
 
     stage: int
@@ -70,6 +71,7 @@ class Target:
     epochs: int
     learning_rate: float = 1e-3
     bias_bits: int = 8
+    stored: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
