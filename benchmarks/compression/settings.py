@@ -14,7 +14,7 @@ RECIPES: dict[str, Recipe] = {
         stages=(Stage(9000, 2, batch=500), Stage(5500, 4, 1.5e-3), Stage(3100, 5, 1.5e-3), Stage(2050, 6, 1.5e-3)),
         targets={
             "160x": Target(1, 16, 1, bias_bits=6, stored="huffman"),
-            "300x": Target(2, 16, 2, bias_bits=4, stored="huffman"),
+            "300x": Target(2, 16, 2, bias_bits=4, stored="arithmetic"),
             "500x": Target(3, 8, 3, bias_bits=4, stored="arithmetic"),
         },
         copies=5,
