@@ -20,6 +20,8 @@ from .context import Context
 Step = Callable[[Graph], Graph]
 
 PASSES = {
+    "equalize": ("boardfit.compress.equalize", "EqualizeLayers"),
+    "correct-bias": ("boardfit.compress.correct_bias", "CorrectBias"),
     "prune": ("boardfit.compress.prune", "Prune"),
     "prune-units": ("boardfit.compress.prune_units", "PruneUnits"),
     "remove-dead-units": ("boardfit.compress.dead_units", "RemoveDeadUnits"),
@@ -32,7 +34,7 @@ PASSES = {
 """Name of a step -> module and class of the pass."""
 
 TRAIN = "train"
-FILLED = ("data",)
+FILLED = ("data", "original")
 """Fields of a pass that come from the context, not from the recipe."""
 
 
@@ -63,7 +65,8 @@ def make_step(name: str, options: Mapping[str, Any], context: Context, number: i
         )
     module, cls = PASSES[name]
     kind = getattr(importlib.import_module(module), cls)
-    filled = {"data": context.calibration} if any(field.name == "data" for field in fields(kind)) else {}
+    known = {"data": context.calibration, "original": context.original}
+    filled = {field.name: known[field.name] for field in fields(kind) if field.name in FILLED}
     return build(kind, options, name, filled)
 
 
