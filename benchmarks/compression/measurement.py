@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,26 +48,30 @@ class Cost:
     formats: tuple[str, ...]
 
 
-def cost(graph: Graph, data: TrainingData, optimize: Optimize, stored: str | None = None) -> Cost:
+def cost(graph: Graph, data: TrainingData, optimize: Optimize, stored: str | Mapping[str, str] | None = None) -> Cost:
     """Emit, execute on the emulator, compare with the interpreter.
 
     Args:
-        stored: format the weights of all layers are stored in; None takes what `optimize` asks for.
+        stored: format the weights of all layers are stored in, or of some by their names in the model's file; None
+            takes what `optimize` asks for.
     """
     board = find_board(BOARD)
     if not isinstance(board, McuBoard):
         raise SystemExit(f"{BOARD} is no microcontroller")
     layers = [node.source.node for node in graph.nodes if node.op in COMPRESSED_OPS]
-    forced = {} if stored is None else dict.fromkeys(layers, stored)
+    forced = stored or {}
+    if isinstance(forced, str):
+        forced = dict.fromkeys(layers, forced)
     plan = make_plan(graph, board, optimize, forced_formats(graph, forced))
     x = raw_inputs(graph, data, EXECUTED)
     program = model_program(plan, board, FLAGS)
     result = measure(program, MACHINES[CORE], packed_inputs(graph, x))
     expected = run(graph, {graph.inputs[0]: x})[graph.outputs[0]]
     equal = bool(np.array_equal(unpacked_outputs(graph, result.outputs), expected))
-    code = result.sections.flash - _empty(program) - plan.weight_bytes
+    constants = sum(layer.lowered.constant_bytes for layer in plan.layers)
+    code = result.sections.flash - _empty(program) - constants
     formats = tuple(layer.kernel.name for layer in plan.layers)
-    return Cost(plan.weight_bytes, code, round(result.instructions), equal, formats)
+    return Cost(constants, code, round(result.instructions), equal, formats)
 
 
 def _empty(program: Program) -> int:
