@@ -113,7 +113,35 @@ def foundation() -> str:
     return markdown(["model", "board", "check", "value"], rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"boards": boards, "mcu": mcu, "cores": cores, "foundation": foundation}
+def compression() -> str:
+    """LeNets: bytes of the executed image, error, instructions; every seed."""
+    rows = []
+    for row in results("compression"):
+        if row["case"] not in ("lenet300", "lenet5"):
+            continue
+        rows.append(
+            [
+                {"lenet300": "LeNet-300-100", "lenet5": "LeNet-5"}[row["case"]],
+                str(row["seed"]),
+                f"{row['bytes']:,}",
+                f"{row['ratio']:.0f}x",
+                f"{row['error_percent']:.2f} % ({row['base_error_percent']:.2f} %)",
+                f"{row['decoder_bytes']:,}",
+                f"{row['instructions']:,} ({row['dense_instructions']:,})",
+                "all" if row["bytes_equal"] else "no",
+            ]
+        )
+    head = ["network", "seed", "image bytes", "ratio", "error (dense)", "code bytes", "instructions (dense int8)"]
+    return markdown([*head, "bytes equal"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "boards": boards,
+    "mcu": mcu,
+    "cores": cores,
+    "foundation": foundation,
+    "compression": compression,
+}
 
 
 def refreshed(text: str) -> str:
