@@ -138,7 +138,8 @@ def test_the_table_of_mixes_is_current() -> None:
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
     for name, found in measure_kernels("m4", ["dense/dsp", "conv2d/dsp_rows", "add/words"]).items():
-        assert found == mix_of(name, "m4"), "run: python -m benchmarks.mcu.instruction_mix"
+        # reads of constants between kernels of one program are shared out by length: the last digit depends on the set
+        assert found == pytest.approx(mix_of(name, "m4"), abs=1e-3), "run: python -m benchmarks.mcu.instruction_mix"
 
 
 SOURCE = """
