@@ -238,7 +238,7 @@ def main() -> None:
         kept = {key: row for key, row in kept.items() if key not in wanted}
     for name, board in wanted:
         if (name, board) not in kept:
-            kept[name, board] = measure(name, board)
+            kept[name, board] = dict(measure(name, board))
             print(kept[name, board], flush=True)
             write_rows("fpga", _in_order(kept))
     rows = _in_order(kept)
