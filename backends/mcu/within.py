@@ -49,7 +49,8 @@ def fastest_within(
         if chosen is None or ram_bytes(chosen) <= limits.ram:
             return chosen
         # layers that share memory exceed it only together: give up the one that scratches most
-        widest = max(range(len(chosen)), key=lambda index: chosen[index][1].scratch_bytes)
+        scratch = [lowered.scratch_bytes for _, lowered in chosen]
+        widest = scratch.index(max(scratch))
         options[widest] = [found for found in options[widest] if found is not chosen[widest]]
     return None
 

@@ -119,12 +119,12 @@ def network_layers() -> Iterator[Layer]:
             if product is None or product.depthwise:
                 continue
             element = as_fixed(fixed.types[node.inputs[1]].element)
-            stored = fixed.constants[node.inputs[1]]
-            raw = np.asarray(stored).astype(np.int64).reshape(product.n_out, -1).T
+            stored = fixed.constants[node.inputs[1]].values
+            raw = stored.astype(np.int64).reshape(product.n_out, -1).T
             bias = None
             if len(node.inputs) > 2:
                 kind = as_fixed(fixed.types[node.inputs[2]].element)
-                bias = dequantize(np.asarray(fixed.constants[node.inputs[2]]).astype(np.int64), kind).reshape(-1)
+                bias = dequantize(fixed.constants[node.inputs[2]].values.astype(np.int64), kind).reshape(-1)
             source = as_fixed(fixed.types[node.inputs[0]].element)
             yield Layer(f"{name}: {node.source.node}, {width} bits", dequantize(raw, element), raw, bias, source)
 

@@ -86,7 +86,8 @@ class Gptq:
         else:
             one = best_scales(weights.reshape(1, -1), grid, problem.importance.reshape(1, -1))
             scales = np.repeat(one, len(weights))
-        scales = np.float64(np.float32(np.maximum(scales, problem.least_scale if self.per_channel else TINY)))
+        least = problem.least_scale if self.per_channel else TINY
+        scales = np.maximum(scales, least).astype(np.float32).astype(np.float64)
         raw, scales, bias = quantized_rows(problem, target, scales, grid, mask, self.sweeps, refit=self.per_channel)
         return integer_weights(problem.layer, raw, scales if self.per_channel else scales[0], grid, bias)
 
@@ -148,7 +149,8 @@ def quantized_rows(
         rows = np.repeat(np.arange(len(start)).reshape(problem.layer.groups, -1)[group], len(factors))
         own = None if mask is None else mask[rows]
         target, floor = problem.target[rows], problem.least_scale[rows]
-        scale = np.float64(np.float32(np.maximum(scales[rows] * np.tile(factors, len(rows) // len(factors)), floor)))
+        scale = np.maximum(scales[rows] * np.tile(factors, len(rows) // len(factors)), floor)
+        scale = scale.astype(np.float32).astype(np.float64)
         raw = _sequential(start[rows], gram, scale, grid, own)
         nearest = grid.round(start[rows, :-1] / scale[:, None]) * (1 if own is None else own)
         better = _loss(target, gram, raw, scale) <= _loss(target, gram, nearest, scale)

@@ -243,7 +243,7 @@ def _evaluate_layer(graph: Graph, layer: WeightLayer, values: Mapping[str, np.nd
     """Outputs of a layer with other weights."""
     names = ("weights of the layer", "bias of the layer")
     arrays = [layer.weights] if layer.bias is None else [layer.weights, layer.bias]
-    constants = dict(zip(names, arrays, strict=False))
+    constants: dict[str, np.ndarray] = dict(zip(names, arrays, strict=False))
     types = {**graph.types, **{name: TensorType(array.shape, FLOAT32) for name, array in constants.items()}}
     return _evaluate(replace(layer.node, inputs=(layer.node.inputs[0], *constants)), types, constants, values)
 

@@ -61,7 +61,7 @@ class RoundToNearest:
         importance = None if known is None else known.reshape(rows.shape)
         choose = self.scales is ScaleChoice.MSE
         scales = best_scales(rows, grid, importance) if choose else min_max_scales(rows, grid)
-        scales = np.float64(np.float32(scales))
+        scales = scales.astype(np.float32).astype(np.float64)
         raw = grid.round(rows / scales[:, None]).reshape(layer.weights.shape)
         if grid.has_zero:
             raw = raw * (layer.weights != 0)

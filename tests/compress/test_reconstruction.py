@@ -95,7 +95,7 @@ def test_gptq_is_never_worse_than_rounding_to_nearest(seed: int, width: int, nar
     new = Gptq(data, grid).solve(problem)
     assert new is not None and new.bias is not None
     scales = best_scales(problem.target[:, :-1], grid, problem.importance)
-    scales = np.float64(np.float32(np.maximum(scales, problem.least_scale)))[:, None]
+    scales = np.maximum(scales, problem.least_scale).astype(np.float32).astype(np.float64)[:, None]
     nearest = grid.round(problem.target[:, :-1] / scales) * scales
     bias = best_bias(problem.target, problem.damped[0], nearest)
     lost = np.concatenate([nearest, bias[:, None]], axis=1) - problem.target
