@@ -8,18 +8,19 @@ with them, so that later layers see, and make up for, what earlier ones lost.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from ..errors import DataError
 from ..ir.graph import Graph, Node
-from ..ir.types import FLOAT32, TensorType
+from ..ir.types import TensorType
 from ..ops import OPS
 from ..ops.conv2d import Conv2DAttrs
 from ..ops.spec import Invocation
 from ..ops.windows import merge_samples, windows
+from .chains import Chain, Change, replace_layers, run_chain, run_layer
 from .layers import NewWeights, WeightLayer, real_values, replace_weights, weight_layers, with_weights
 
 CHUNK = 32
@@ -143,8 +144,8 @@ class LayerProblem:
         return np.concatenate([self._columns(x, start) for start in range(0, len(x), CHUNK)], axis=1)
 
 
-Method = Callable[[LayerProblem], "NewWeights | None"]
-"""Answers a layer's problem with new weights, or None to leave the layer as it is."""
+Method = Callable[[LayerProblem], "Change | None"]
+"""Answers a layer's problem with new weights or a chain of layers, or None to leave the layer as it is."""
 
 
 def columns(layer: WeightLayer, x: np.ndarray, most: int | None = None, seed: int = 0) -> np.ndarray:
@@ -194,7 +195,7 @@ def check_inputs(graph: Graph, data: Mapping[str, np.ndarray]) -> int:
 
 
 def compress_layers(graph: Graph, data: Mapping[str, np.ndarray], method: Method, *, asymmetric: bool = True) -> Graph:
-    """Replace the weights of each layer by what `method` answers.
+    """Replace each layer, or its weights, by what `method` answers.
 
     Args:
         graph: float canonical graph.
@@ -208,7 +209,7 @@ def compress_layers(graph: Graph, data: Mapping[str, np.ndarray], method: Method
     layers = {layer.name: layer for layer in weight_layers(graph)}
     original = {name: np.asarray(data[name], np.float32) for name in graph.inputs}
     compressed = dict(original)
-    changes: dict[str, NewWeights] = {}
+    changes: dict[str, Change] = {}
     last_use = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
     for index, node in enumerate(graph.nodes):
         layer = layers.get(node.name)
@@ -220,7 +221,7 @@ def compress_layers(graph: Graph, data: Mapping[str, np.ndarray], method: Method
         after = before
         if new is not None and layer is not None:
             changes[node.name] = new
-            after = _evaluate_layer(graph, with_weights(layer, new), compressed)
+            after = [changed_outputs(layer, new, compressed[node.inputs[0]])]
         elif any(compressed[name] is not original[name] for name in node.inputs if name in original):
             after = evaluate(graph, node, compressed)
         for name, old_values, new_values in zip(node.outputs, before, after, strict=True):
@@ -229,7 +230,7 @@ def compress_layers(graph: Graph, data: Mapping[str, np.ndarray], method: Method
             if last_use[name] == index:
                 original.pop(name, None)
                 compressed.pop(name, None)
-    return replace_weights(graph, changes)
+    return replace_layers(graph, changes)
 
 
 def evaluate(graph: Graph, node: Node, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -239,13 +240,9 @@ def evaluate(graph: Graph, node: Node, values: Mapping[str, np.ndarray]) -> list
     return _evaluate(node, types, constants, values)
 
 
-def _evaluate_layer(graph: Graph, layer: WeightLayer, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Outputs of a layer with other weights."""
-    names = ("weights of the layer", "bias of the layer")
-    arrays = [layer.weights] if layer.bias is None else [layer.weights, layer.bias]
-    constants: dict[str, np.ndarray] = dict(zip(names, arrays, strict=False))
-    types = {**graph.types, **{name: TensorType(array.shape, FLOAT32) for name, array in constants.items()}}
-    return _evaluate(replace(layer.node, inputs=(layer.node.inputs[0], *constants)), types, constants, values)
+def changed_outputs(layer: WeightLayer, change: Change, x: np.ndarray) -> np.ndarray:
+    """Outputs (S, *shape) of a layer with other weights, or of the chain in its place."""
+    return run_chain(layer, change, x) if isinstance(change, Chain) else run_layer(with_weights(layer, change), x)
 
 
 def _evaluate(

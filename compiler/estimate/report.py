@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ..resources import Resources, Shortage
@@ -83,6 +83,14 @@ class Estimate:
     def shortages(self) -> tuple[Shortage, ...]:
         """Resources the board has too little of; empty if the design fits."""
         return self.total.over(self.budget)
+
+    def share(self, nodes: Collection[str]) -> Resources:
+        """What the named nodes need together (names as in the ONNX file)."""
+        found = Resources()
+        for layer in self.layers:
+            if layer.node in nodes:
+                found = found + layer.resources
+        return found
 
     @property
     def fits(self) -> bool:

@@ -1,0 +1,54 @@
+"""The rule of structural rewrites: a layer is only rewritten where it gets cheaper on the board."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from ..board import Board
+from ..ir.graph import Graph
+from ..options import BackendOptions, QuantizeOptions
+from ..resources import Resources
+
+MUST_FALL = {"mcu": ("cycles", "flash"), "fpga": ("lut",)}
+MUST_NOT_RISE = {"mcu": (), "fpga": ("dsp", "bram18", "uram")}
+
+
+def cheaper(after: Resources, before: Resources, kind: str) -> bool:
+    """Whether a layer needs less: fewer cycles and bytes (microcontroller), fewer LUTs and no more of the rest (FPGA).
+
+    Args:
+        kind: of the board.
+    """
+    fell = all(getattr(after, name) < getattr(before, name) for name in MUST_FALL[kind])
+    return fell and all(getattr(after, name) <= getattr(before, name) for name in MUST_NOT_RISE[kind])
+
+
+def kept_dear(
+    before: Graph, after: Graph, replaced: Mapping[str, Collection[str]], board: Board, data: Mapping[str, np.ndarray]
+) -> set[str]:
+    """Replaced layers that did not get cheaper on a board, by the backend's own estimate.
+
+    Args:
+        before, after: float canonical graphs.
+        replaced: node of `before` -> the nodes of `after` in its place.
+        data: calibration samples.
+    """
+    from ..backend import find_backend
+    from ..prepare import lower_for_board
+
+    if not replaced:
+        return set()
+    backend = find_backend(board.kind)
+    old, new = (
+        backend.estimate(lower_for_board(graph, board, dict(data), QuantizeOptions()), board, BackendOptions())
+        for graph in (before, after)
+    )
+    found: set[str] = set()
+    for name, pieces in replaced.items():
+        was = old.share([before.node(name).source.node])
+        now = new.share([after.node(piece).source.node for piece in pieces])
+        if not cheaper(now, was, board.kind):
+            found.add(name)
+    return found
