@@ -16,8 +16,29 @@ def compress(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)],
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="Name of a recipe ('boardfit recipes') or a recipe file.")
-    ] = "int4",
+        str | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="Name of a recipe ('boardfit recipes') or a recipe file.",
+            show_default="int4; distil with --student",
+        ),
+    ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            "--student",
+            metavar="FILE|auto[:WIDTH[xDEPTH]]",
+            help="Smaller network that learns to answer like the model: an ONNX file, or cut out of the model.",
+            show_default=False,
+        ),
+    ] = None,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--teacher", help="Network to imitate in place of the model; repeatable: an ensemble.", show_default=False
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option("--calibration", "-c", help="A few hundred inputs, .npz or .npy, no labels.", show_default=False),
@@ -58,6 +79,8 @@ def compress(
     made = compress_model(
         model,
         recipe,
+        student=student,
+        teachers=teacher or (),
         calibration=calibration,
         train=train,
         board=board,

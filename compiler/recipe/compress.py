@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ..ir.graph import Graph
 from ..measure import real_outputs
 from ..options import BackendOptions, QuantizeOptions
 from .context import Context
+from .networks import load_floating, load_teachers, students
 from .recipe import Recipe, find_recipe
 from .report import LayerReport, layer_reports, render_html
 
@@ -28,6 +29,10 @@ VALIDATION_SHARE = 10
 """One sample in so many is set aside: nothing is trained or calibrated on it, the loss is measured on it."""
 
 MODEL_FILE = "model.onnx"
+
+DEFAULT = "int4"
+DISTIL = "distil"
+"""Recipes that are taken where none is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,10 @@ class Compressed:
 
 def compress_model(
     model: str | Path,
-    recipe: str | Path | Recipe,
+    recipe: str | Path | Recipe | None = None,
     *,
+    student: str | Path | None = None,
+    teachers: Sequence[str | Path] = (),
     calibration: str | Path | None = None,
     train: str | Path | None = None,
     board: str | Board | None = None,
@@ -94,7 +101,12 @@ def compress_model(
 
     Args:
         model: ONNX file.
-        recipe: a recipe, its name, or the path of a recipe file.
+        recipe: a recipe, its name, or the path of a recipe file; without one, 'distil' where there is a student, else
+            'int4'.
+        student: the network the recipe starts from: an ONNX file with the model's inputs and outputs, or `auto`,
+            `auto:WIDTH`, `auto:WIDTHxDEPTH`, cut out of the model. It imitates the model. `auto` alone has half of the
+            model's multiply-accumulates or, with a bound, the least width that holds it.
+        teachers: ONNX files to imitate in place of the model; several answer together.
         calibration: inputs without labels; without it, a part of the training data.
         train: inputs to train on, with labels `y` or without.
         board: the report then says what every layer costs there.
@@ -109,10 +121,11 @@ def compress_model(
         BudgetError: no setting of the recipe holds the bound.
         BoardfitError: the model, the data, the recipe or the options are wrong.
     """
-    from ..frontend import load_model
-    from ..pipeline import canonical_passes, run_passes
-
+    if recipe is None:
+        recipe = DISTIL if student is not None or teachers else DEFAULT
     chosen = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
+    if (student is not None or teachers) and not chosen.trains:
+        raise UsageError(f"recipe '{chosen.name}' does not train, and a student has to", hint=f"--recipe {DISTIL}")
     target = find_board(board) if isinstance(board, str) else board
     if target is not None and target.kind != "mcu":
         raise UsageError(
@@ -122,17 +135,27 @@ def compress_model(
     if output is not None:
         check_output(output)
     path = Path(model)
-    floating = run_passes(load_model(path, dict(input_shapes or {})), list(canonical_passes(fuse=True))).graph
+    floating = load_floating(path, input_shapes)
     data = _Data.load(floating, calibration, train, needs_training=chosen.trains)
     options = QuantizeOptions(max_drop=max_drop, min_snr=min_snr)
     bound = make_bound(floating, options, data.labels)
     judge = Judge(bound, real_outputs(floating, data.validation), data.labels)
-    context = Context(floating, data.calibration, data.training, data.training_labels, seed, checkpoints, progress)
+    context = Context(
+        floating,
+        data.calibration,
+        data.training,
+        data.training_labels,
+        seed,
+        checkpoints,
+        progress,
+        load_teachers(floating, teachers, input_shapes) if teachers else None,
+    )
     bounded = max_drop is not None or min_snr is not None
     order = range(len(chosen.settings)) if bounded else [chosen.default]
+    starts = students(floating, student, data.calibration, input_shapes, several=bounded)
     best: float | None = None
-    for setting in order:
-        graph, integer = freeze(chosen.apply(floating, setting, context), data.calibration, chosen.bias_bits)
+    for start, setting in ((start, setting) for start in starts for setting in order):
+        graph, integer = freeze(chosen.apply(start, setting, context), data.calibration, chosen.bias_bits)
         value = judge.value(real_outputs(integer, data.validation))
         best = value if best is None else max(best, value)
         if not bounded or value >= bound.least:
@@ -153,6 +176,7 @@ def compress_model(
     facts = {
         "boardfit": __version__,
         "model": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        **_student_facts(student, start, floating),
         "recipe": {"name": chosen.name, "setting": dict(chosen.settings[setting]), "seed": seed},
     }
     artifact = _artifact(graph, facts, fidelity, layers, estimate)
@@ -178,6 +202,14 @@ def freeze(graph: Graph, calibration: Samples, bias_bits: int | None = None) -> 
     if bias_bits is not None:
         stated = RoundBiases(bias_bits)(stated)
     return stated, run_passes(stated, [LowerQuantized(), SignedIntegers()]).graph
+
+
+def _student_facts(student: str | Path | None, start: Graph, model: Graph) -> dict[str, object]:
+    if student is None:
+        return {}
+    from ..compress.students import macs
+
+    return {"student": {"from": Path(student).name, "macs": macs(start), "model_macs": macs(model)}}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

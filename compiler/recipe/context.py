@@ -17,13 +17,14 @@ class Context:
     """What a step is given beside its options.
 
     Attributes:
-        original: the float network before the first step; the teacher of distillation.
+        original: the float network that is compressed.
         calibration: graph input -> (S, *shape), unlabelled.
         training: the same, to train on; None without training data.
         labels: (S,) class numbers of `training`, or None.
         seed: of everything random.
         checkpoints: folder for checkpoints of trainings, or None to keep none.
         progress: show progress bars.
+        teachers: who is imitated in place of the original: one network, or several as one.
     """
 
     original: Graph
@@ -33,6 +34,12 @@ class Context:
     seed: int = 0
     checkpoints: Path | None = None
     progress: bool = False
+    teachers: Graph | None = None
+
+    @property
+    def teacher(self) -> Graph:
+        """The network that is imitated."""
+        return self.original if self.teachers is None else self.teachers
 
     def training_inputs(self) -> Mapping[str, np.ndarray]:
         """The training data.

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from ..ir.graph import Graph
 from ..train.augment import ImageAugmentation
-from ..train.losses import Distillation, Labels, Loss, OutputError
+from ..train.losses import Distillation, Imitation, Labels, LogitError, Loss, OutputError, PseudoLabels, matching_hints
 from ..train.options import Constraints, TrainingData, TrainOptions
 from ..train.pruning import GradualPruning
+from ..train.pseudo_data import PseudoData, with_pseudo_data
 from ..train.trainer import Training
 from .context import Context
 
@@ -17,15 +18,22 @@ from .context import Context
 class TrainStep:
     """Train, keeping what the steps before have promised.
 
+    The teacher is the original network, or the teachers that were named in its place.
+
     Attributes:
         options: the schedule; a batch is at most a quarter of the samples.
         steps: least number of steps: few samples are passed more often than `options.epochs` says.
         pruning: prune on the way.
         labels: weight of the cross entropy with labels; ignored without labels.
-        distillation: imitate the original network's softened classes.
-        outputs: weight of the squared error to the original network's outputs.
+        distillation: imitate the teacher's softened classes.
+        outputs: weight of the squared error to the teacher's outputs.
+        logits: weight of the squared error to the teacher's logits.
+        imitation: each output by its kind: several outputs, regression.
+        pseudo_labels: take the teacher's classes for labels.
+        hints: weight of the hints at the last tensors of each resolution that student and teacher share.
         activations: round activations to 8 bits in training.
         augmentation: deform images.
+        pseudo_data: make more inputs of the data there are; labels are then not used.
     """
 
     options: TrainOptions = field(default_factory=TrainOptions)
@@ -34,8 +42,13 @@ class TrainStep:
     labels: float = 0.0
     distillation: Distillation | None = None
     outputs: float = 0.0
+    logits: float = 0.0
+    imitation: Imitation | None = None
+    pseudo_labels: PseudoLabels | None = None
+    hints: float = 0.0
     activations: bool = False
     augmentation: ImageAugmentation | None = None
+    pseudo_data: PseudoData | None = None
 
     def run(self, graph: Graph, context: Context, number: int) -> Graph:
         """The trained graph.
@@ -43,26 +56,34 @@ class TrainStep:
         Raises:
             UsageError: no training data, or nothing to learn from.
         """
-        losses: list[Loss] = []
-        if self.labels and context.labels is not None:
-            losses.append(Labels(self.labels))
-        if self.distillation is not None:
-            losses.append(self.distillation)
-        if self.outputs:
-            losses.append(OutputError(self.outputs))
         checkpoint = None if context.checkpoints is None else context.checkpoints / f"step-{number}.npz"
         data = TrainingData(context.training_inputs(), context.labels)
+        if self.pseudo_data is not None:
+            data = TrainingData(with_pseudo_data(data.inputs, self.pseudo_data, context.seed))
         training = Training(
             graph,
             data,
-            tuple(losses),
+            self._losses(graph, context, labelled=data.labels is not None),
             self._schedule(data.samples, context.seed),
             Constraints(self.pruning, activations=self.activations),
-            teacher=context.original,
+            teacher=context.teacher,
             augmentation=self.augmentation,
             checkpoint=checkpoint,
         )
         return training.run(progress=context.progress).graph
+
+    def _losses(self, graph: Graph, context: Context, *, labelled: bool) -> tuple[Loss, ...]:
+        losses: list[Loss] = []
+        if self.labels and labelled:
+            losses.append(Labels(self.labels))
+        losses += [loss for loss in (self.distillation, self.imitation, self.pseudo_labels) if loss is not None]
+        if self.outputs:
+            losses.append(OutputError(self.outputs))
+        if self.logits:
+            losses.append(LogitError(self.logits))
+        if self.hints:
+            losses.append(matching_hints(graph, context.teacher, self.hints))
+        return tuple(losses)
 
     def _schedule(self, samples: int, seed: int) -> TrainOptions:
         batch = max(min(self.options.batch, samples // 4), 1)

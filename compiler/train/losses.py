@@ -103,6 +103,86 @@ class OutputError:
 
 
 @dataclass(frozen=True, slots=True)
+class LogitError:
+    """Mean squared error of the logits, less their mean over the classes (Ba, Caruana 2014).
+
+    What a softmax ignores, one number added to all logits of a sample, is ignored here too.
+    """
+
+    weight: float = 1.0
+
+    needs_labels = False
+    needs_teacher = True
+
+    def value(self, answers: Answers) -> Tensor:
+        """Mean over batch and classes, summed over the outputs."""
+        tf = tensorflow()
+        total = 0.0
+        for own, other in zip(answers.student_logits, answers.teacher_logits, strict=True):
+            error = _rows(answers.student[own]) - _rows(answers.teacher[other])
+            total += tf.reduce_mean(tf.square(error - tf.reduce_mean(error, axis=1, keepdims=True)))
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoLabels:
+    """Cross entropy with the classes the teacher names (Bucila, Caruana, Niculescu-Mizil 2006).
+
+    Attributes:
+        confidence: samples whose class the teacher gives a smaller probability count for nothing.
+    """
+
+    weight: float = 1.0
+    confidence: float = 0.0
+
+    needs_labels = False
+    needs_teacher = True
+
+    def value(self, answers: Answers) -> Tensor:
+        """Mean over the batch, summed over the outputs."""
+        tf = tensorflow()
+        total = 0.0
+        for own, other in zip(answers.student_logits, answers.teacher_logits, strict=True):
+            teacher = _rows(answers.teacher[other])
+            sure = tf.cast(tf.reduce_max(tf.nn.softmax(teacher), axis=1) >= self.confidence, tf.float32)
+            classes = tf.argmax(teacher, axis=1)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, _rows(answers.student[own]))
+            total += tf.reduce_mean(sure * losses)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Imitation:
+    """Each output by its kind: softened classes behind a softmax, relative squared error elsewhere.
+
+    For networks with several outputs, and for regression: an output without a softmax counts as its squared error over
+    the variance of the teacher's answers in the batch, so that no output drowns another by its unit.
+    """
+
+    weight: float = 1.0
+    temperature: float = 2.0
+
+    needs_labels = False
+    needs_teacher = True
+
+    def value(self, answers: Answers) -> Tensor:
+        """Mean over the batch, summed over the outputs."""
+        tf = tensorflow()
+        total = 0.0
+        for place, output in enumerate(answers.student_outputs):
+            own, other = answers.student_logits[place], answers.teacher_logits[place]
+            student, teacher = _rows(answers.student[own]), _rows(answers.teacher[other])
+            if own != output:
+                soft = tf.nn.softmax(teacher / self.temperature)
+                losses = tf.nn.softmax_cross_entropy_with_logits(soft, student / self.temperature)
+                total += self.temperature**2 * tf.reduce_mean(losses)
+            else:
+                spread = tf.math.reduce_variance(teacher) + 1e-12
+                total += tf.reduce_mean(tf.square(student - teacher)) / spread
+        return total
+
+
+@dataclass(frozen=True, slots=True)
 class Hints:
     """Mean squared error of hidden tensors against the teacher's (FitNets: Romero et al. 2015).
 
@@ -131,7 +211,7 @@ class Hints:
         return total
 
 
-Loss = Labels | Distillation | OutputError | Hints
+Loss = Labels | Distillation | OutputError | LogitError | PseudoLabels | Imitation | Hints
 
 
 def check_losses(losses: tuple[Loss, ...], student: Graph, teacher: Graph | None, *, labelled: bool) -> None:
@@ -159,6 +239,30 @@ def check_losses(losses: tuple[Loss, ...], student: Graph, teacher: Graph | None
         theirs = [teacher.types[name].shape for name in teacher.outputs]
         if ours != theirs:
             raise UsageError(f"the teacher's outputs have shapes {theirs}, the network's {ours}")
+
+
+def matching_hints(student: Graph, teacher: Graph, weight: float = 1.0) -> Hints:
+    """Hints between tensors of one place and resolution: where all of the network passes through one tensor.
+
+    The last such tensor of each resolution is hinted at (FitNets hints at one tensor in the middle; where the
+    resolution never changes that is the last one before the outputs).
+
+    Raises:
+        UsageError: student and teacher have no resolution in common.
+    """
+    from ..compress.students import waists
+
+    def last(graph: Graph) -> dict[tuple[int, ...], str]:
+        outside = {*graph.inputs, *graph.outputs, *logits_tensors(graph)}
+        return {graph.types[name].shape[:-1]: name for name in waists(graph) if name not in outside}
+
+    ours, theirs = last(student), last(teacher)
+    pairs = {ours[shape]: theirs[shape] for shape in ours if shape in theirs}
+    if not pairs:
+        raise UsageError(
+            "student and teacher have no tensors of one resolution to hint at", hint="name them: Hints(tensors)"
+        )
+    return Hints(pairs, weight)
 
 
 def _check_hint(name: str, graph: Graph | None, whose: str) -> None:
