@@ -71,6 +71,14 @@ class LayerProblem:
         most = max(1, MOST_ROWS // len(x))
         return with_ones(columns(self.layer, x[start : start + CHUNK], most, seed=start))
 
+    def with_layer(self, layer: WeightLayer) -> LayerProblem:
+        """The problem of the same layer with other weights; what the inputs alone say is not computed again."""
+        other = replace(self, layer=layer)
+        for name in ("_moments", "damped", "importance"):
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
+        return other
+
     @property
     def gram(self) -> np.ndarray:
         """X^T X / rows of each group, the constant 1 last: (groups, K + 1, K + 1), float64."""

@@ -6,33 +6,22 @@ Entries are kept in a cache, named by the content of everything they depend on.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import OutputError
+from ..cache import Store
 from ..interp import run
 from ..ir.graph import Graph
-from ..ir.text import format_graph
 from ..passes.base import Pass
 from .fidelity import is_classifier
-from .layers import weight_layers
+from .layers import NewWeights, replace_weights, weight_layers
 from .reconstruction import check_inputs
-
-CACHE_VARIABLE = "BOARDFIT_CACHE"
-"""Environment variable that names the cache folder."""
-
-VERSION = 1
-"""Part of every key; raised when a figure is computed in another way."""
 
 SAMPLES = 256
 """Samples the outputs are compared on."""
@@ -67,6 +56,43 @@ class Cost:
     disagreement: float
 
 
+class Sensitivity:
+    """What changes of a network cost its outputs, each measured once and then taken from the cache."""
+
+    def __init__(self, graph: Graph, data: Mapping[str, np.ndarray], cache: str | Path | None = None) -> None:
+        """See `sensitivity_table`."""
+        samples = check_inputs(graph, data)
+        few = np.arange(min(samples, SAMPLES)) * samples // min(samples, SAMPLES)
+        self._graph = graph
+        self._inputs = {
+            name: data[name][few].astype(np.float32 if graph.types[name].is_float else np.int64)
+            for name in graph.inputs
+        }
+        self._store = Store.open("sensitivity", [graph, self._inputs], cache)
+        self._reference: dict[str, np.ndarray] = {}
+
+    def cost(self, key: Any, change: Callable[[], Graph]) -> Cost:
+        """The cost of a change.
+
+        Args:
+            key: what the change depends on, the network and the data aside: see `fingerprint`.
+            change: makes the changed network; not called if the cost is known.
+
+        Raises:
+            OutputError: the cache cannot be written.
+        """
+        cost = _read(self._store.get(key))
+        if cost is None:
+            self._reference = self._reference or run(self._graph, self._inputs)
+            cost = compare_outputs(self._graph, run(change(), self._inputs), self._reference)
+            self._store.put(key, asdict(cost))
+        return cost
+
+    def cost_of_weights(self, changes: Mapping[str, NewWeights]) -> Cost:
+        """The cost of other weights in some layers; the key is their content."""
+        return self.cost(["weights", changes], lambda: replace_weights(self._graph, changes))
+
+
 @dataclass(frozen=True, slots=True)
 class SensitivityTable:
     """Costs by layer and option name; all layers have all options, in the given order."""
@@ -96,23 +122,13 @@ def sensitivity_table(
         DataError: no data, or data of another shape.
         OutputError: the cache cannot be written.
     """
-    samples = check_inputs(graph, data)
-    few = np.arange(min(samples, SAMPLES)) * samples // min(samples, SAMPLES)
-    inputs = {name: np.asarray(data[name][few], np.float32) for name in graph.inputs}
-    folder = cache_folder(cache) / "sensitivity"
-    base = fingerprint([VERSION, graph, inputs])
-    reference: dict[str, np.ndarray] = {}
+    sensitivity = Sensitivity(graph, data, cache)
     table: dict[str, dict[str, Cost]] = {}
     for layer in layers if layers is not None else [layer.name for layer in weight_layers(graph)]:
         table[layer] = {}
         for option in options:
             step = option.make(layer)
-            path = folder / f"{fingerprint([base, layer, step])}.json"
-            cost = _read(path)
-            if cost is None:
-                reference = reference or run(graph, inputs)
-                cost = compare_outputs(graph, run(step(graph), inputs), reference)
-                _write(path, cost)
+            cost = sensitivity.cost([layer, step], partial(step, graph))
             table[layer][option.name] = cost
             if told is not None:
                 told(layer, option.name, cost)
@@ -144,78 +160,10 @@ def _log_chances(rows: np.ndarray, softmax: bool) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
-def cache_folder(cache: str | Path | None = None) -> Path:
-    """The folder results are cached in: the given one, that of BOARDFIT_CACHE, or the user's cache folder."""
-    if cache is not None:
-        return Path(cache)
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("boardfit")
-
-
-def fingerprint(value: Any) -> str:
-    """A digest that is equal for equal content: graphs, arrays, dataclasses, mappings, sequences, plain values."""
-    digest = hashlib.sha256()
-    _feed(digest, value)
-    return digest.hexdigest()
-
-
-def _feed(digest: Any, value: Any) -> None:
-    if isinstance(value, Graph):
-        digest.update(format_graph(value).encode())
-        for name in sorted(value.constants):
-            _feed(digest, [name, value.constants[name].values])
-    elif isinstance(value, np.ndarray):
-        digest.update(f"array {value.dtype} {value.shape} ".encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
-    elif isinstance(value, Enum):
-        digest.update(f"{type(value).__name__}.{value.name} ".encode())
-    elif is_dataclass(value) and not isinstance(value, type):
-        digest.update(f"{type(value).__name__}( ".encode())
-        for part in fields(value):
-            _feed(digest, [part.name, getattr(value, part.name)])
-        digest.update(b") ")
-    elif isinstance(value, Mapping):
-        _feed(digest, sorted(value.items()))
-    elif isinstance(value, (list, tuple)):
-        digest.update(f"[{len(value)} ".encode())
-        for item in value:
-            _feed(digest, item)
-    elif value is None or isinstance(value, (str, bytes, int, float, bool, Path)):
-        digest.update(f"{type(value).__name__} {value!r} ".encode())
-    else:
-        raise TypeError(f"no fingerprint of a {type(value).__name__}")
-
-
-def _read(path: Path) -> Cost | None:
+def _read(found: Any) -> Cost | None:
     """A cached cost; None if there is none or it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
         cost = Cost(float(found["divergence"]), float(found["relative"]), float(found["disagreement"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
     return cost if all(math.isfinite(number) for number in (cost.divergence, cost.relative)) else None
-
-
-def _write(path: Path, cost: Cost) -> None:
-    """Whole or not at all: written beside its place, then renamed."""
-    text = json.dumps({part.name: getattr(cost, part.name) for part in fields(cost)})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".draft-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(draft).replace(path)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(
-            f"the cache cannot be written: {error.strerror or error}",
-            file=str(path.parent),
-            hint=f"set {CACHE_VARIABLE} to a folder that can be written",
-        ) from error

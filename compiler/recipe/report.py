@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..compress.layers import NewWeights, WeightLayer, replace_weights, weight_layers
+from ..compress.layers import NewWeights, WeightLayer, weight_layers
+from ..compress.sensitivity import Sensitivity
 from ..estimate.report import Estimate
 from ..ir.encoding import DENSE
 from ..ir.graph import Graph
-
-SENSITIVITY_SAMPLES = 256
-"""Samples that the layers' shares of the error are measured on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +70,10 @@ def layer_reports(
         data: samples the shares of the error are measured on.
         estimate: of `integer` on a board.
     """
-    from ..solver.table import Divergence
-
-    few = {name: values[:SENSITIVITY_SAMPLES] for name, values in data.items()}
-    judge = Divergence(floating, few)
+    sensitivity = Sensitivity(floating, data)
     originals = {layer.name: layer for layer in weight_layers(floating)}
     found = weight_layers(stated)
-    errors = [_error(floating, originals.get(layer.name), layer, judge) for layer in found]
+    errors = [_error(originals.get(layer.name), layer, sensitivity) for layer in found]
     total = sum(errors) or 1.0
     costs: dict[str, tuple[str, int, int]] = {}
     for cost in estimate.layers if estimate is not None else ():
@@ -91,12 +86,12 @@ def layer_reports(
     )
 
 
-def _error(floating: Graph, original: WeightLayer | None, layer: WeightLayer, judge: Any) -> float:
+def _error(original: WeightLayer | None, layer: WeightLayer, sensitivity: Sensitivity) -> float:
     """Divergence with this layer's weights in the original network; 0 if its shape was changed."""
     if original is None or original.weights.shape != layer.weights.shape:
         return 0.0
     bias = layer.bias if original.bias is not None else None
-    return float(judge(replace_weights(floating, {original.name: NewWeights(layer.weights, DENSE, None, bias)})))
+    return sensitivity.cost_of_weights({original.name: NewWeights(layer.weights, DENSE, None, bias)}).divergence
 
 
 def _raw(integer: Graph, layer: WeightLayer) -> np.ndarray:

@@ -100,7 +100,7 @@ class _Problem:
 
     def table(self) -> FormTable:
         return make_table(
-            self.prepared.floating, self.steering, self.board, self.backend, self.options, self.lower, FORMS
+            self.prepared.floating, self.steering, self.board, self.backend, self.options, self.quantize, FORMS
         )
 
     def value(self, integer: Graph) -> float:

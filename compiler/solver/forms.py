@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..compress.cluster import ShareWeights
 from ..compress.gptq import Gptq
-from ..compress.layers import NewWeights, WeightLayer
+from ..compress.layers import NewWeights, with_weights
 from ..compress.prune import Pattern, Prune
 from ..compress.reconstruction import LayerProblem
 
@@ -78,11 +78,4 @@ def _after(problem: LayerProblem, made: NewWeights | None) -> LayerProblem:
     """The problem with the weights a step has made, to go on from."""
     if made is None:
         return problem
-    layer: WeightLayer = replace(
-        problem.layer,
-        weights=made.values,
-        encoding=made.encoding,
-        element=made.element,
-        bias=problem.layer.bias if made.bias is None else made.bias,
-    )
-    return replace(problem, layer=layer)
+    return problem.with_layer(with_weights(problem.layer, made))

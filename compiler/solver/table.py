@@ -6,25 +6,29 @@ Losses are measured, one layer changed at a time, as the divergence of the outpu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..backend import Backend
 from ..board import Board
-from ..compress.fidelity import is_classifier
+from ..cache import Store
 from ..compress.layers import NewWeights, replace_weights, weight_layers
 from ..compress.reconstruction import LayerProblem, compress_layers
+from ..compress.sensitivity import Sensitivity
+from ..data import Samples
 from ..estimate.report import Estimate
-from ..interp import run
 from ..ir.graph import Graph
-from ..options import BackendOptions
+from ..options import BackendOptions, QuantizeOptions
+from ..prepare import lower_for_board
 from ..resources import Resources
 from .forms import FORMS, PLAIN, Form, make_form
 
 MOST_SAMPLES = 256
-"""Samples that losses are measured on."""
+"""Samples that forms are fitted to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,45 +65,75 @@ class FormTable:
 
 def make_table(
     floating: Graph,
-    data: Mapping[str, np.ndarray],
+    data: Samples,
     board: Board,
     backend: Backend,
     options: BackendOptions,
-    lower: Callable[[Graph], Graph],
+    quantize: QuantizeOptions,
     forms: Sequence[Form] = FORMS,
+    cache: str | Path | None = None,
 ) -> FormTable:
-    """Measure every form of every layer.
+    """Measure every form of every layer, or take from the cache what was measured before.
 
     Args:
         floating: float canonical graph.
-        data: graph input -> (S, *shape), unlabelled.
-        lower: makes the integer graph of a float graph, as compilation does.
+        data: graph input -> (S, *shape), unlabelled; calibrates too.
         forms: what is tried; the plain form is always there.
+        cache: folder; None takes the variable BOARDFIT_CACHE, else the user's cache folder.
+
+    Raises:
+        OutputError: the cache cannot be written.
     """
-    made: dict[str, dict[Form, NewWeights]] = {}
-
-    def every_form(problem: LayerProblem) -> None:
-        found = {form: make_form(problem, form) for form in forms if not form.is_plain}
-        made[problem.layer.name] = {form: new for form, new in found.items() if new is not None}
-
-    few = {name: values[:MOST_SAMPLES] for name, values in data.items()}
-    compress_layers(floating, few, every_form, asymmetric=False)
     names = tuple(layer.name for layer in weight_layers(floating))
-    judge = Divergence(floating, few)
-    plain = backend.estimate(lower(floating), board, options)
+    plain = backend.estimate(lower_for_board(floating, board, data, quantize), board, options)
     entries: dict[str, list[Entry]] = {name: [Entry(PLAIN, 0.0, _share(plain, floating, name))] for name in names}
-    for form in forms:
-        if form.is_plain:
-            continue
-        changed = {name: new[form] for name, new in made.items() if form in new}
-        cost = backend.estimate(lower(replace_weights(floating, changed)), board, options)
-        for name, new in changed.items():
-            loss = judge(replace_weights(floating, {name: new}))
-            entries[name].append(Entry(form, loss, _share(cost, floating, name)))
+    unbounded = replace(quantize, max_drop=None, min_snr=None)  # a bound changes no entry
+    store = Store.open("forms", [floating, data, board, backend.name, options, unbounded], cache)
+    tried = [form for form in forms if not form.is_plain]
+    rows = {form: _read(form, store.get(form)) for form in tried}
+    made = _make_forms(floating, data, [form for form in tried if rows[form] is None])
+    sensitivity = Sensitivity(floating, data, cache)
+    for form in tried:
+        row = rows[form]
+        if row is None:
+            changed = {name: new[form] for name, new in made.items() if form in new}
+            graph = lower_for_board(replace_weights(floating, changed), board, data, quantize)
+            cost = backend.estimate(graph, board, options)
+            row = {
+                name: Entry(form, sensitivity.cost_of_weights({name: new}).divergence, _share(cost, floating, name))
+                for name, new in changed.items()
+            }
+            store.put(form, {name: [entry.loss, asdict(entry.resources)] for name, entry in row.items()})
+        for name, entry in row.items():
+            entries[name].append(entry)
     own = Resources()
     for name in names:
         own = own + entries[name][0].resources
     return FormTable(names, tuple(tuple(entries[name]) for name in names), plain.total - own, plain)
+
+
+def _make_forms(
+    floating: Graph, data: Mapping[str, np.ndarray], forms: Sequence[Form]
+) -> dict[str, dict[Form, NewWeights]]:
+    """The weights of each layer in each form that changes them."""
+    made: dict[str, dict[Form, NewWeights]] = {}
+
+    def every_form(problem: LayerProblem) -> None:
+        found = {form: make_form(problem, form) for form in forms}
+        made[problem.layer.name] = {form: new for form, new in found.items() if new is not None}
+
+    if forms:
+        few = {name: values[:MOST_SAMPLES] for name, values in data.items()}
+        compress_layers(floating, few, every_form, asymmetric=False)
+    return made
+
+
+def _read(form: Form, found: Any) -> dict[str, Entry] | None:
+    """What was kept of a form; None if nothing was, or it is damaged."""
+    try:
+        return {name: Entry(form, float(loss), Resources(**amounts)) for name, (loss, amounts) in found.items()}
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def _share(estimate: Estimate, graph: Graph, name: str) -> Resources:
@@ -110,32 +144,3 @@ def _share(estimate: Estimate, graph: Graph, name: str) -> Resources:
         if layer.node == source:
             found = found + layer.resources
     return found
-
-
-class Divergence:
-    """How far the outputs of a changed network are from those of the float one."""
-
-    def __init__(self, floating: Graph, data: Mapping[str, np.ndarray]) -> None:
-        self._data = data
-        self._classes = is_classifier(floating)
-        last = floating.producer(floating.outputs[0])
-        self._scores = last is None or last.op != "Softmax"
-        self._reference = self._outputs(floating)
-
-    def __call__(self, graph: Graph) -> float:
-        """Mean divergence over the samples, not negative."""
-        outputs = self._outputs(graph)
-        if self._classes:
-            reference = self._reference
-            ratio = np.log(np.maximum(reference, 1e-12)) - np.log(np.maximum(outputs, 1e-12))
-            return max(float((reference * ratio).sum(axis=1).mean()), 0.0)
-        return float(((outputs - self._reference) ** 2).mean() / max(float(self._reference.var()), 1e-30))
-
-    def _outputs(self, graph: Graph) -> np.ndarray:
-        found = run(graph, {name: self._data[name] for name in graph.inputs})
-        parts = [np.asarray(found[name], np.float64).reshape(len(found[name]), -1) for name in graph.outputs]
-        outputs = np.concatenate(parts, axis=1)
-        if self._classes and self._scores:
-            shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-            outputs = shifted / shifted.sum(axis=1, keepdims=True)
-        return outputs

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import boardfit.compress.sensitivity as sensitivity
+from boardfit.cache import cache_folder, fingerprint
 from boardfit.compress.hessian import diagonal_hessian
 from boardfit.compress.layers import weight_layers
 from boardfit.compress.round_to_nearest import RoundToNearest
-from boardfit.compress.sensitivity import Option, cache_folder, fingerprint, sensitivity_table
+from boardfit.compress.sensitivity import Option, sensitivity_table
 from boardfit.errors import OutputError
 from boardfit.ir import Graph, GraphEditor, Source, TensorType
 from boardfit.ops.activation import NONE, RELU
