@@ -225,6 +225,26 @@ def curve_tables(curve: Curve) -> list[Printable]:
         parts.append("nothing fits")
     else:
         parts.append(f"best that fits: {best.estimate.total.flash:,} bytes of flash, {factor * best.value:.2f}{unit}")
+    smallest = curve.points[0]
+    parts.append(
+        table(
+            f"forms of the smallest design, {smallest.estimate.total.flash:,} bytes",
+            ("layer", "form", "bytes, plain", "bytes", "cycles, plain", "cycles", "loss alone", "why"),
+            [
+                (
+                    short_name(reason.layer),
+                    str(reason.form),
+                    f"{reason.plain_flash:,}",
+                    f"{reason.flash:,}",
+                    f"{reason.plain_cycles:,}",
+                    f"{reason.cycles:,}",
+                    f"{reason.loss:.4f}",
+                    str(reason),
+                )
+                for reason in smallest.reasons
+            ],
+        )
+    )
     return parts
 
 

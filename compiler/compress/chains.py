@@ -137,3 +137,17 @@ def _inserted(editor: GraphEditor, node: Node, chain: Chain) -> dict[str, NewWei
         tensor = made.outputs[0]
     editor.remove_node(node)
     return found
+
+
+def placed(before: Graph, after: Graph, name: str) -> tuple[str, ...]:
+    """The nodes of `after` that stand for a node of `before`: that node itself, or the pieces of the chain."""
+    here = {node.name for node in before.nodes}
+    names = [node.name for node in after.nodes]
+    if name in names:
+        return (name,)
+    return tuple(other for other in names if other not in here and other.startswith(piece_name(name, "")))
+
+
+def placed_sources(before: Graph, after: Graph, name: str) -> tuple[str, ...]:
+    """Their names in the model's file, as estimates tell them."""
+    return tuple(dict.fromkeys(after.node(piece).source.node for piece in placed(before, after, name)))

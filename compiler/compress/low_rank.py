@@ -17,7 +17,7 @@ from ..board import Board
 from ..errors import UsageError
 from ..ir.graph import Graph
 from ..passes.base import Preserves
-from .chains import Chain, piece_name, run_chain, run_layer
+from .chains import Chain, run_chain, run_layer
 from .factoring import MULTIPLE, Factoring, factored, factored_shape
 from .layers import WeightLayer, check_names, pick, weight_layers
 from .reconstruction import LayerProblem, compress_layers
@@ -70,18 +70,10 @@ class LowRank:
             made = compress_layers(graph, self.data, method, asymmetric=self.asymmetric)
             if self.board is None:
                 return made
-            dear = kept_dear(graph, made, self._factored(graph, made), self.board, self.data)
+            dear = kept_dear(graph, made, self.board, self.data)
             if not dear:
                 return made
             stay |= dear
-
-    def _factored(self, graph: Graph, made: Graph) -> dict[str, tuple[str, ...]]:
-        """Layers that are gone -> the nodes in their place."""
-        left = {node.name for node in made.nodes}
-        gone = [layer.name for layer in weight_layers(graph) if layer.name not in left]
-        return {
-            name: tuple(node.name for node in made.nodes if node.name.startswith(piece_name(name, ""))) for name in gone
-        }
 
     def solve(self, problem: LayerProblem) -> Chain | None:
         """The factors of one layer; None where it stays."""

@@ -8,7 +8,7 @@ with them, so that later layers see, and make up for, what earlier ones lost.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np

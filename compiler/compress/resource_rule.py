@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from ..board import Board
 from ..ir.graph import Graph
 from ..options import BackendOptions, QuantizeOptions
 from ..resources import Resources
+from .chains import placed_sources
+from .layers import weight_layers
 
 MUST_FALL = {"mcu": ("cycles", "flash"), "fpga": ("lut",)}
 MUST_NOT_RISE = {"mcu": (), "fpga": ("dsp", "bram18", "uram")}
@@ -25,19 +27,18 @@ def cheaper(after: Resources, before: Resources, kind: str) -> bool:
     return fell and all(getattr(after, name) <= getattr(before, name) for name in MUST_NOT_RISE[kind])
 
 
-def kept_dear(
-    before: Graph, after: Graph, replaced: Mapping[str, Collection[str]], board: Board, data: Mapping[str, np.ndarray]
-) -> set[str]:
-    """Replaced layers that did not get cheaper on a board, by the backend's own estimate.
+def kept_dear(before: Graph, after: Graph, board: Board, data: Mapping[str, np.ndarray]) -> set[str]:
+    """Layers in whose place there are others that are no cheaper on a board, by the backend's own estimate.
 
     Args:
         before, after: float canonical graphs.
-        replaced: node of `before` -> the nodes of `after` in its place.
         data: calibration samples.
     """
     from ..backend import find_backend
     from ..prepare import lower_for_board
 
+    left = {node.name for node in after.nodes}
+    replaced = [layer.name for layer in weight_layers(before) if layer.name not in left]
     if not replaced:
         return set()
     backend = find_backend(board.kind)
@@ -46,9 +47,9 @@ def kept_dear(
         for graph in (before, after)
     )
     found: set[str] = set()
-    for name, pieces in replaced.items():
-        was = old.share([before.node(name).source.node])
-        now = new.share([after.node(piece).source.node for piece in pieces])
+    for name in replaced:
+        was = old.share(placed_sources(before, before, name))
+        now = new.share(placed_sources(before, after, name))
         if not cheaper(now, was, board.kind):
             found.add(name)
     return found

@@ -19,8 +19,9 @@ from ..cache import Store
 from ..interp import run
 from ..ir.graph import Graph
 from ..passes.base import Pass
+from .chains import Change, replace_layers
 from .fidelity import is_classifier
-from .layers import NewWeights, replace_weights, weight_layers
+from .layers import weight_layers
 from .reconstruction import check_inputs
 
 SAMPLES = 256
@@ -88,9 +89,9 @@ class Sensitivity:
             self._store.put(key, asdict(cost))
         return cost
 
-    def cost_of_weights(self, changes: Mapping[str, NewWeights]) -> Cost:
-        """The cost of other weights in some layers; the key is their content."""
-        return self.cost(["weights", changes], lambda: replace_weights(self._graph, changes))
+    def cost_of_weights(self, changes: Mapping[str, Change]) -> Cost:
+        """The cost of other weights in some layers, or of others in their place; the key is their content."""
+        return self.cost(["weights", changes], lambda: replace_layers(self._graph, changes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from ..measure import real_outputs
 from ..options import BackendOptions, Optimize, QuantizeOptions
 from ..prepare import Prepared, lower_for_board
 from .forms import FORMS, Form
+from .reasons import Reason, reasons
 from .search import Budgeted, apply_forms, compress_to_fit, trade_off
 from .table import FormTable, make_table
 
@@ -34,6 +35,7 @@ class Point:
         predicted_loss: sum of the losses of the layers alone.
         value: the measure of the curve, on samples that steered nothing.
         forms: layer -> what is done to it.
+        reasons: why, for each layer.
     """
 
     limit: int
@@ -41,6 +43,7 @@ class Point:
     predicted_loss: float
     value: float
     forms: Mapping[str, Form]
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ def _refuse(table: FormTable, board: Board, model: str) -> None:
         check_budget(table.plain, board, model)
     except BudgetError as plain:
         note = (
-            f"{plain.problem}\n  no choice of pruned, shared or narrower weights fits either: "
+            f"{plain.problem}\n  no choice of pruned, shared, narrower or factored weights fits either: "
             f"the smallest takes {least.flash:,} bytes of flash"
         )
         raise BudgetError(note, file=model, hint=plain.hint) from None
@@ -170,7 +173,8 @@ def fit_curve(
     for limit, forms in trade_off(table, "flash", points):
         made = apply_forms(prepared.floating, problem.steering, table, forms, problem.lower, problem.estimate)
         value = problem.value(made.integer)
-        found.append(Point(int(limit), made.estimate, made.predicted_loss, value, made.forms))
+        why = reasons(prepared.floating, table, made.forms)
+        found.append(Point(int(limit), made.estimate, made.predicted_loss, value, made.forms, why))
     return Curve(prepared.model, board.name, problem.judge.bound.measure, tuple(found))
 
 

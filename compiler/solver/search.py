@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..compress.layers import NewWeights
+from ..compress.chains import Change
 from ..compress.reconstruction import LayerProblem, compress_layers
 from ..estimate.report import Estimate
 from ..ir.graph import Graph
@@ -135,7 +135,7 @@ def apply_forms(
     return Budgeted(chosen, graph, integer, estimate(integer), predicted_loss(table, forms), 0)
 
 
-def _made(problem: LayerProblem, chosen: Mapping[str, Form]) -> NewWeights | None:
+def _made(problem: LayerProblem, chosen: Mapping[str, Form]) -> Change | None:
     return make_form(problem, chosen[problem.layer.name])
 
 

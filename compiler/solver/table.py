@@ -16,8 +16,10 @@ import numpy as np
 from ..backend import Backend
 from ..board import Board
 from ..cache import Store
-from ..compress.layers import NewWeights, replace_weights, weight_layers
+from ..compress.chains import Change, placed_sources, replace_layers
+from ..compress.layers import weight_layers
 from ..compress.reconstruction import LayerProblem, compress_layers
+from ..compress.resource_rule import cheaper
 from ..compress.sensitivity import Sensitivity
 from ..data import Samples
 from ..estimate.report import Estimate
@@ -86,7 +88,9 @@ def make_table(
     """
     names = tuple(layer.name for layer in weight_layers(floating))
     plain = backend.estimate(lower_for_board(floating, board, data, quantize), board, options)
-    entries: dict[str, list[Entry]] = {name: [Entry(PLAIN, 0.0, _share(plain, floating, name))] for name in names}
+    entries: dict[str, list[Entry]] = {
+        name: [Entry(PLAIN, 0.0, plain.share([floating.node(name).source.node]))] for name in names
+    }
     unbounded = replace(quantize, max_drop=None, min_snr=None)  # a bound changes no entry
     store = Store.open("forms", [floating, data, board, backend.name, options, unbounded], cache)
     tried = [form for form in forms if not form.is_plain]
@@ -97,15 +101,20 @@ def make_table(
         row = rows[form]
         if row is None:
             changed = {name: new[form] for name, new in made.items() if form in new}
-            graph = lower_for_board(replace_weights(floating, changed), board, data, quantize)
-            cost = backend.estimate(graph, board, options)
+            graph = replace_layers(floating, changed)
+            cost = backend.estimate(lower_for_board(graph, board, data, quantize), board, options)
             row = {
-                name: Entry(form, sensitivity.cost_of_weights({name: new}).divergence, _share(cost, floating, name))
+                name: Entry(
+                    form,
+                    sensitivity.cost_of_weights({name: new}).divergence,
+                    cost.share(placed_sources(floating, graph, name)),
+                )
                 for name, new in changed.items()
             }
             store.put(form, {name: [entry.loss, asdict(entry.resources)] for name, entry in row.items()})
         for name, entry in row.items():
-            entries[name].append(entry)
+            if form.structure is None or _gains(entry, entries[name], board):
+                entries[name].append(entry)
     own = Resources()
     for name in names:
         own = own + entries[name][0].resources
@@ -114,9 +123,9 @@ def make_table(
 
 def _make_forms(
     floating: Graph, data: Mapping[str, np.ndarray], forms: Sequence[Form]
-) -> dict[str, dict[Form, NewWeights]]:
+) -> dict[str, dict[Form, Change]]:
     """The weights of each layer in each form that changes them."""
-    made: dict[str, dict[Form, NewWeights]] = {}
+    made: dict[str, dict[Form, Change]] = {}
 
     def every_form(problem: LayerProblem) -> None:
         found = {form: make_form(problem, form) for form in forms}
@@ -136,11 +145,7 @@ def _read(form: Form, found: Any) -> dict[str, Entry] | None:
         return None
 
 
-def _share(estimate: Estimate, graph: Graph, name: str) -> Resources:
-    """Resources of one layer: nodes are told by the name in the model's file."""
-    source = graph.node(name).source.node
-    found = Resources()
-    for layer in estimate.layers:
-        if layer.node == source:
-            found = found + layer.resources
-    return found
+def _gains(entry: Entry, others: Sequence[Entry], board: Board) -> bool:
+    """Whether a change of structure makes a layer cheaper than the same widths and zeros without it."""
+    same = [other for other in others if other.form == entry.form.unstructured]
+    return cheaper(entry.resources, (same or others)[0].resources, board.kind)

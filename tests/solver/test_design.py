@@ -30,11 +30,15 @@ def test_curve_ends_in_the_plain_design(tmp_path: Path) -> None:
     flash = [point.estimate.total.flash for point in curve.points]
     assert flash == sorted(flash)
     assert curve.best is not None
+    smallest = curve.points[0]
+    assert [reason.form for reason in smallest.reasons] == list(smallest.forms.values())
+    assert all(reason.flash <= reason.plain_flash for reason in smallest.reasons)
+    assert all(str(reason) == "loses nothing" for reason in curve.points[-1].reasons)
     assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_board_that_is_far_too_small() -> None:
-    with pytest.raises(BudgetError, match="no choice of pruned, shared or narrower weights fits either"):
+    with pytest.raises(BudgetError, match="no choice of pruned, shared, narrower or factored weights fits either"):
         boardfit.compile(MODEL, board_with(2048), DATA, quantize=QuantizeOptions(max_drop=5.0))
 
 

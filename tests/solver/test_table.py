@@ -11,11 +11,15 @@ import pytest
 import boardfit.solver.table as table_module
 from boardfit.backend import find_backend
 from boardfit.board import find_board
+from boardfit.compress.chains import placed_sources
+from boardfit.compress.factoring import Factoring
 from boardfit.compress.layers import weight_layers
 from boardfit.compress.reconstruction import LayerProblem
+from boardfit.compress.schemes import Scheme
 from boardfit.options import BackendOptions, ImportOptions, QuantizeOptions
-from boardfit.prepare import Prepared, prepare
+from boardfit.prepare import Prepared, lower_for_board, prepare
 from boardfit.solver.forms import PLAIN, Form, make_form
+from boardfit.solver.search import apply_forms, choose_forms
 from boardfit.solver.table import FormTable, make_table
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -89,3 +93,37 @@ def test_forms_of_a_layer_share_what_its_inputs_say(digits: Prepared) -> None:
     assert np.allclose(other.target[:, :-1], problem.target[:, :-1] / 2)  # what the weights say is
     fresh = replace(problem, layer=halved)
     assert np.array_equal(fresh.target, other.target) and np.array_equal(fresh.damped, other.damped)
+
+
+def test_layers_with_another_structure_are_forms_among_others(digits: Prepared, tmp_path: Path) -> None:
+    """The largest layer in factors, and in factors of 4 bits; what does not get cheaper is not offered."""
+    small = Form(structure=Factoring(Scheme.SVD, 0.25))
+    forms = (PLAIN, small, Form(4), replace(small, width=4), Form(structure=Factoring(Scheme.SVD, 0.99)))
+    made = table(digits, tmp_path, forms)
+    assert contents(table(digits, tmp_path, forms)) == contents(made)  # from the cache
+    largest = max(made.entries, key=lambda row: row[0].resources.flash)
+    flash = {entry.form: entry.resources.flash for entry in largest}
+    assert flash[forms[3]] < flash[small] < flash[PLAIN] and flash[forms[3]] < flash[Form(4)]
+    assert not any(
+        entry.form == forms[4] and entry.resources.flash >= row[0].resources.flash
+        for row in made.entries
+        for entry in row
+    )
+    limit = sum(row[0].resources.flash for row in made.entries) - flash[PLAIN] + flash[forms[3]]
+    chosen = choose_forms(made, {"flash": float(limit)})
+    assert chosen is not None
+    backend = find_backend("mcu")
+    found = apply_forms(
+        digits.floating,
+        digits.data,
+        made,
+        chosen,
+        lambda graph: lower_for_board(graph, BOARD, digits.data, QuantizeOptions()),
+        lambda graph: backend.estimate(graph, BOARD, BackendOptions()),
+    )
+    structures = {name for name, form in found.forms.items() if form.structure is not None}
+    assert structures and structures.isdisjoint(layer.name for layer in weight_layers(found.graph))
+    for name, row, form in zip(made.layers, made.entries, chosen, strict=True):
+        told = next(entry.resources.flash for entry in row if entry.form == form)
+        share = found.estimate.share(placed_sources(digits.floating, found.graph, name)).flash
+        assert abs(share - told) < 0.05 * told
