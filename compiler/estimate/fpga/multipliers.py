@@ -81,6 +81,10 @@ def count_multipliers(layer: LayerDescription, device: Device, coefficients: Coe
         mean = weights.csd_digits / weights.nonzero if weights.nonzero else 0.0
         # Two-digit constants are one adder; against a narrow input three-digit ones are cheaper as adders as well.
         demand = weights.nonzero * share_with_digits(mean, 3 if input_bits > 7 or layer.multiplier == "dsp" else 4)
+        if layer.reuse_factor > 1 and wide_enough and weight_bits > 8:
+            # A shared multiplier takes two-digit constants as well. Narrower constants recur among the products of
+            # one input, which are made once: fewer want one then.
+            demand = max(demand, weights.nonzero - weights.powers_of_two)
         # Below the width gate the tool still shares, but between constants made of adders.
         instances = min(demand, multiplier_limit(layer))
         extra = max(0.0, weights.csd_digits - weights.nonzero)

@@ -33,7 +33,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Usable nanoseconds per cycle and the logic delays of the device family in ns."""
+    """Usable nanoseconds per cycle and the logic delays of the device family in ns.
+
+    `late`: Vivado HLS 2020.1, whose loop over pixels begins three cycles later and ends one earlier than 2019.2's.
+    """
 
     usable_ns: float
     add_ns: float
@@ -41,6 +44,8 @@ class Clock:
     table_ns: float
     chain_products: float
     vitis: bool
+    slow: bool = False
+    late: bool = False
 
 
 def make_clock(design: DesignDescription, device: Device, coefficients: Coefficients) -> Clock:
@@ -55,6 +60,8 @@ def make_clock(design: DesignDescription, device: Device, coefficients: Coeffici
         table_ns=grade * coefficients.scalar(f"table_ns_{device.family}"),
         chain_products=coefficients.scalar("chain_products"),
         vitis=vitis,
+        slow=device.slow,
+        late=not vitis and "2020." in design.tool,
     )
 
 
@@ -87,7 +94,7 @@ def tree_depth(layer: LayerDescription, multipliers: Multipliers, clock: Clock) 
     return depth, registers
 
 
-def _evaluation(layer: LayerDescription, multipliers: Multipliers, depth: int) -> tuple[int, int]:
+def _evaluation(layer: LayerDescription, multipliers: Multipliers, depth: int, clock: Clock) -> tuple[int, int]:
     """(latency, interval) of one matrix product whose inputs are all present."""
     reuse = layer.reuse_factor
     if not multipliers.unrolled:
@@ -97,12 +104,23 @@ def _evaluation(layer: LayerDescription, multipliers: Multipliers, depth: int) -
         return latency, max(1, min(reuse, latency + 1))
     rounds = math.ceil(multipliers.demand / multipliers.instances)
     latency = rounds - 1 + min(3, depth // 2)
+    if multipliers.nonzero > clock.chain_products:
+        latency = max(latency, depth)  # the chain of additions is longer than the rounds of the multipliers
     return latency, max(1, min(reuse, latency + 1))
+
+
+def _pixel_overhead(clock: Clock) -> int:
+    """Cycles per pixel of a streamed Resource convolution besides the reuse loop.
+
+    Window and line buffer are read and shifted before; weight memory, product and two additions follow the last step.
+    """
+    before = 7 if clock.slow else 6 if clock.late else 3
+    return before + math.ceil(2.25 * (clock.multiply_ns + clock.add_ns) / clock.usable_ns)
 
 
 def _matrix_timing(layer: LayerDescription, multipliers: Multipliers, clock: Clock, device: Device) -> Timing:
     depth, registers = tree_depth(layer, multipliers, clock)
-    latency, interval = _evaluation(layer, multipliers, depth)
+    latency, interval = _evaluation(layer, multipliers, depth, clock)
     seven = 2 if device.family == "7series" else 0
     if layer.kind == "dense":
         if layer.io_type != "io_stream":
@@ -119,11 +137,11 @@ def _matrix_timing(layer: LayerDescription, multipliers: Multipliers, clock: Clo
         steps = layer.partitions if layer.partitions and layer.partitions > 1 else layer.positions_out
         per_step = layer.reuse_factor if multipliers.unrolled else layer.reuse_factor + 5 + depth
         total = steps * per_step + depth + 2
-        return Timing(total, total, depth, registers=registers)
+        # Vivado HLS rewinds the loop, Vitis HLS starts it anew.
+        return Timing(total, total if clock.vitis else steps * per_step, depth, not clock.vitis, registers)
     positions = layer.positions_in
     if not multipliers.unrolled:
-        # Window and line buffer are read and shifted before, the result is written after the reuse loop.
-        total = positions * (layer.reuse_factor + (9 if device.slow else 6)) + 1
+        total = positions * (layer.reuse_factor + _pixel_overhead(clock)) + (0 if clock.late else 1)
     elif layer.reuse_factor == 1 or not multipliers.shared:
         total = positions * max(1, interval) + 3 + depth * 3 // 2
     else:
