@@ -21,7 +21,8 @@ from boardfit.estimate.fpga.intervals import interval_of
 from boardfit.estimate.fpga.model import spread_key
 
 from .corpus import Sample, corpus_folder
-from .fit import leave_one_out, load_samples, spread_factors
+from .fit import leave_one_out, load_samples
+from .spread import outcomes, spread_factors
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "estimator.json"
 # What the estimator has to reach: median absolute relative error; for `ii` the share of rows that are exact.
@@ -64,10 +65,10 @@ class Judged:
 def judge(samples: Sequence[Sample]) -> list[Judged]:
     """Predict every sample without its repository, intervals included."""
     held_out = leave_one_out(samples)
-    designs = [(sample, predicted) for sample, predicted in held_out if sample.level == "design"]
+    designs = outcomes((sample, predicted) for sample, predicted in held_out if sample.level == "design")
     judged: list[Judged] = []
     for repository in sorted({sample.repository for sample in samples}):
-        factors = spread_factors((s, p) for s, p in designs if s.repository != repository)
+        factors = spread_factors([row for row in designs if row.repository != repository])
         for sample, predicted in held_out:
             if sample.repository != repository:
                 continue

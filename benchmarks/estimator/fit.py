@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from boardfit.estimate.fpga.coefficients import Coefficients
-from boardfit.estimate.fpga.model import hls_figures, overflow_luts, spread_key, synthesis_figures, total_terms
+from boardfit.estimate.fpga.model import hls_figures, overflow_luts, synthesis_figures, total_terms
 
 from .corpus import RESOURCES, Sample, corpus_folder, design_samples, layer_samples, read_rows
+from .spread import outcomes, spread_factors
 
 OUTPUT = Path(__file__).resolve().parents[2] / "compiler" / "estimate" / "fpga_coefficients.json"
 
@@ -114,7 +115,6 @@ ABSORBED_RATIO = 0.3
 ABSORBED = frozenset({"accumulate_shared", "select_input", "gather"})
 HLS_RIDGE, SYNTHESIS_RIDGE = 0.45, {"lut": 2.5, "ff": 0.5}
 FLOOR = 40.0
-TAIL = 0.06
 
 
 def _weights(samples: Sequence[Sample]) -> np.ndarray:
@@ -190,30 +190,6 @@ def predictions(sample: Sample, coefficients: Coefficients) -> dict[str, float]:
     return found
 
 
-def spread_factors(held_out: Iterable[tuple[Sample, Mapping[str, float]]]) -> dict[str, tuple[float, float]]:
-    """Tails of actual / predicted over samples predicted without their repository.
-
-    `TAIL` is below one tenth because a repository not seen yet errs a little more than those seen: with it the
-    intervals hold about 80 % of the rows of a repository that is left out of both the prices and these factors.
-    """
-    ratios: dict[str, list[tuple[float, float]]] = {}
-    samples = list(held_out)
-    rows = Counter((s.repository, s.stage) for s, _ in samples)
-    for sample, predicted in samples:
-        weight = rows[(sample.repository, sample.stage)] ** -0.5
-        for name, actual in sample.actual.items():
-            key = spread_key(sample.analysis, sample.stage, name)
-            ratios.setdefault(key, []).append(((actual + 0.5) / (predicted[name] + 0.5), weight))
-    factors: dict[str, tuple[float, float]] = {}
-    for key, pairs in ratios.items():
-        pairs.sort()
-        weights = np.array([weight for _, weight in pairs])
-        mass = (np.cumsum(weights) - 0.5 * weights) / weights.sum()
-        low, high = np.interp([TAIL, 1 - TAIL], mass, np.array([value for value, _ in pairs]))
-        factors[key] = (float(min(low, 1.0)), float(max(high, 1.0)))
-    return factors
-
-
 def leave_one_out(samples: Sequence[Sample]) -> list[tuple[Sample, dict[str, float]]]:
     """Every sample with the prediction of a fit that has not seen its repository."""
     held_out: list[tuple[Sample, dict[str, float]]] = []
@@ -251,7 +227,7 @@ def main() -> None:
     samples = load_samples()
     designs = [s for s in samples if s.level == "design"]
     held_out = [(s, p) for s, p in leave_one_out(samples) if s.level == "design"]
-    coefficients = replace(fit(samples), spread=spread_factors(held_out))
+    coefficients = replace(fit(samples), spread=spread_factors(outcomes(held_out)))
     OUTPUT.write_text(json.dumps(rounded(coefficients), indent=1) + "\n", encoding="utf-8")
     print(f"{len(samples)} samples ({len(designs)} designs), written {OUTPUT.name}")
 
