@@ -52,9 +52,7 @@ def outcomes(held_out: Iterable[tuple[Sample, Mapping[str, float]]]) -> list[Out
                 continue
             key = spread_key(sample.analysis, sample.stage, name)
             project = len(sample.analysis.design.layers) > 1
-            found.append(
-                Outcome(key, f"{sample.stage}.{name}", sample.repository, predicted[name], actual, project)
-            )
+            found.append(Outcome(key, f"{sample.stage}.{name}", sample.repository, predicted[name], actual, project))
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from boardfit.estimate.fpga import (
@@ -152,3 +154,51 @@ def test_precision_text() -> None:
     )
     assert parse_precision("ap_int<6>") == Precision(6, 6)
     assert parse_precision("float") is None
+
+
+def streamed_convolution(height: int, channels: int, filters: int, reuse: int) -> LayerDescription:
+    return LayerDescription(
+        name="conv",
+        kind="conv",
+        n_in=9 * channels,
+        n_out=filters,
+        products=9 * channels * filters,
+        height_in=height,
+        width_in=height,
+        channels_in=channels,
+        height_out=height - 2,
+        width_out=height - 2,
+        kernel_height=3,
+        kernel_width=3,
+        strategy="resource",
+        reuse_factor=reuse,
+        io_type="io_stream",
+        input_pack=channels,
+        output_pack=filters,
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "clock_ns", "tool", "reuse", "interval"),
+    [
+        ("xc7z020-clg400-1", 5.0, "vivado_hls 2019.2", 108, 64 * 64 * 119 + 2),
+        ("xczu5ev-sfvc784-2LV-e", 5.0, "vivado_hls 2019.2", 108, 64 * 64 * 113 + 2),
+        ("xc7z020-clg400-1", 10.0, "vivado_hls 2020.1", 36, 64 * 64 * 45 + 1),
+        ("xcu50-fsvh2104-2-e", 10.0, "vivado_hls 2020.1", 36, 64 * 64 * 43 + 1),
+    ],
+)
+def test_cycles_per_pixel_follow_part_clock_and_tool(
+    part: str, clock_ns: float, tool: str, reuse: int, interval: int
+) -> None:
+    layer = streamed_convolution(64, 3 if reuse == 108 else 1, 4, reuse)
+    design = DesignDescription("test", (layer,), part=part, clock_ns=clock_ns, io_type="io_stream", tool=tool)
+    assert estimate(design).interval.value == interval
+
+
+def test_parallel_convolution_restarts_at_once_in_vivado_only() -> None:
+    layer = dataclasses.replace(streamed_convolution(28, 3, 32, 1), io_type="io_parallel")
+    found = {
+        tool: estimate(dataclasses.replace(of(layer), tool=tool)).interval.value
+        for tool in ("vivado_hls 2020.1", "vitis_hls 2023.2")
+    }
+    assert found["vivado_hls 2020.1"] == 26 * 26 < found["vitis_hls 2023.2"]

@@ -8,19 +8,17 @@ import re
 
 from .description import MATRIX_KINDS, RECURRENT_KINDS, DesignDescription, LayerDescription
 from .reuse import nearest_reuse_factor
-from .rows import Row, Unreadable, canonical_kind, read_layer, text
+from .rows import Row, Unreadable, canonical_kind, io_type_of, read_layer, text
 
 DEFAULT_CLOCK_NS = 5.0  # hls4ml's default
+LONGEST_CLOCK_NS = 1000.0
 
 
 def _io_type(row: Row, layers: list[dict[str, object]]) -> str:
     """Stated io type of the design, else of a layer, else what the stream types of the layers show."""
-    stated = text(row, "io_type")
-    if stated in ("io_parallel", "io_stream"):
-        return stated
-    for layer in layers:
-        if text(layer, "io_type") in ("io_parallel", "io_stream"):
-            return text(layer, "io_type")
+    for stated in (row, *layers):
+        if io_type_of(stated):
+            return io_type_of(stated)
     if any("array" in text(layer, "input_precision") for layer in layers):
         return "io_stream"
     return "io_parallel"
@@ -117,7 +115,7 @@ def _clock(row: Row) -> float | None:
         clock = float(text(row, "clock_target_ns"))
     except ValueError:
         return None
-    return clock if clock > 0 else None
+    return clock if 0 < clock <= LONGEST_CLOCK_NS else None
 
 
 def _hls_tool(tool: str) -> str:

@@ -10,6 +10,9 @@ _PACKED = re.compile(r"array\s*<.*>?\s*,\s*(\d+)\s*(?:\*\s*(\d+)\s*)?>")
 _SATURATING = frozenset({"SAT", "SAT_ZERO", "SAT_SYM"})
 
 
+WIDEST = 1024  # AP_INT_MAX_W, unless a project sets it
+
+
 @dataclass(frozen=True, slots=True)
 class Precision:
     """A binary fixed-point format: `width` bits in total of which `integer` (sign included) stand before the point.
@@ -40,9 +43,12 @@ def parse_precision(text: str | None) -> Precision | None:
     unsigned, family, width, integer, modes = found.groups()
     names = {mode.strip().removeprefix("AP_") for mode in modes.split(",")}
     total = int(width)
+    whole = total if family == "int" else int(integer or total)
+    if not 0 < total <= WIDEST or abs(whole) > 2 * WIDEST:
+        return None
     return Precision(
         width=total,
-        integer=total if family == "int" else int(integer or total),
+        integer=whole,
         signed=not unsigned,
         rounds=any(name.startswith("RND") for name in names),
         saturates=bool(names & _SATURATING),
@@ -56,4 +62,4 @@ def parse_pack(text: str | None) -> int | None:
     found = _PACKED.search(text)
     if found is None:
         return None
-    return int(found.group(1)) * int(found.group(2) or 1)
+    return int(found.group(1)) * int(found.group(2) or 1) or None

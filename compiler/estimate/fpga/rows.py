@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .adder_graph import STRATEGY
 from .description import MATRIX_KINDS, RECURRENT_KINDS, TABLE_KINDS, LayerDescription, WeightStatistics
 from .precision import Precision, parse_pack, parse_precision
 from .reuse import nearest_reuse_factor
@@ -67,6 +68,20 @@ _KINDS: tuple[tuple[str, str], ...] = (
 )
 
 
+# Spellings of hls4ml's strategies; "mixed" is what a table says of a design whose layers differ.
+_STRATEGIES: Mapping[str, str] = {
+    "": "",
+    "mixed": "",
+    "latency": "latency",
+    "resource": "resource",
+    "unrolled": "resource",
+    "resource_unrolled": "resource",
+    "compressed": "compressed",
+    "distributed_arithmetic": STRATEGY,
+    "da": STRATEGY,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Unreadable:
     """Why a row does not say enough to be estimated."""
@@ -79,21 +94,35 @@ class Unreadable:
         return re.sub(r" \([^()]*'[^']*'[^()]*\)", "", self.reason)
 
 
+LARGEST_COUNT = 10**9
+"""No report counts further; what does is a fault of the table."""
+
+LARGEST_PRODUCTS = 2**32
+"""Products per output position; finding the legal reuse factors takes as many steps as their square root."""
+
+
 def number(row: Row, key: str) -> int | None:
-    """The integer in a column, None if it is empty or absent."""
+    """The count in a column, None if it is empty, absent or no count at all (text, negative, beyond all reports)."""
     value = row.get(key)
     if value is None or value == "":
         return None
     try:
-        return int(float(str(value)))
+        count = int(float(str(value)))
     except (ValueError, OverflowError):
         return None
+    return count if 0 <= count <= LARGEST_COUNT else None
 
 
 def text(row: Row, key: str) -> str:
     """The text in a column, empty if absent."""
     value = row.get(key)
     return "" if value is None else str(value)
+
+
+def io_type_of(row: Row) -> str:
+    """`io_parallel` or `io_stream` if the row says one of them, else empty."""
+    stated = text(row, "io_type").strip().lower()
+    return stated if stated in ("io_parallel", "io_stream") else ""
 
 
 def canonical_kind(name: str) -> str | None:
@@ -108,7 +137,7 @@ def canonical_kind(name: str) -> str | None:
 def _geometry(row: Row, kind: str, n_in: int, pack: int) -> dict[str, int]:
     """Positions and kernel; 1-D layers have height 1, vectors have one position."""
     width_in = number(row, "in_width")
-    if width_in is None:
+    if not width_in:
         beats = max(1, n_in // pack) if pack > 1 and kind not in MATRIX_KINDS else 1
         return {"width_in": beats, "width_out": beats, "channels_in": pack}
     channels = number(row, "n_chan") or number(row, "n_filt") or pack
@@ -194,22 +223,28 @@ def read_layer(row: Row, *, io_type: str, default_reuse: int | None = None) -> L
     has_accumulator = kind in MATRIX_KINDS or kind in RECURRENT_KINDS
     accum_precision = precision("accum_precision", Precision(16, 6)) if has_accumulator else result_precision
 
-    stated_io = text(row, "io_type")
+    stated_io = io_type_of(row)
     stream = (stated_io or io_type) == "io_stream"
     pack_in = input_pack or number(row, "n_chan") or number(row, "n_in") or 1
     geometry = _geometry(row, kind, number(row, "n_in") or 0, pack_in if stream else 1)
     n_in, n_out, products = _sizes(row, kind, geometry)
     if (kind in MATRIX_KINDS and not products) or (kind in MATRIX_KINDS | RECURRENT_KINDS and (not n_in or not n_out)):
         return Unreadable(f"sizes not stated (layer '{name}')")
-    if kind in ("pool", "pad", "global_pool") and number(row, "in_width") is None:
+    if kind in ("pool", "pad", "global_pool") and not number(row, "in_width"):
         return Unreadable(f"sizes not stated (layer '{name}')")
+    if max(products, n_in * n_out) > LARGEST_PRODUCTS:
+        return Unreadable(f"sizes beyond any design (layer '{name}')")
     positions_out = geometry.get("height_out", 1) * geometry.get("width_out", 1)
     if not has_accumulator:
         if not n_in:
             n_in = geometry.get("height_in", 1) * geometry["width_in"] * geometry["channels_in"]
         n_out = positions_out * geometry["channels_in"] if "height_in" in geometry else n_in
 
-    strategy = text(row, "strategy").lower()
+    strategy = _STRATEGIES.get(text(row, "strategy").strip().lower())
+    if strategy is None:
+        if kind in MATRIX_KINDS:
+            return Unreadable(f"no model for the strategy of a layer (strategy '{text(row, 'strategy')}')")
+        strategy = "latency"
     if not strategy:
         strategy = "latency"
         if kind in MATRIX_KINDS:
@@ -217,7 +252,7 @@ def read_layer(row: Row, *, io_type: str, default_reuse: int | None = None) -> L
     reuse = number(row, "reuse_factor")
     if reuse is None:
         reuse = default_reuse
-    if reuse is None:
+    if not reuse:
         if has_accumulator:
             return Unreadable(f"reuse factor not stated (layer '{name}')")
         reuse = 1

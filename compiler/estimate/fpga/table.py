@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -71,18 +72,23 @@ def figures_of(answer: FpgaEstimate, stage: str) -> dict[str, Figure]:
 
 def _number(value: str | None) -> float | None:
     try:
-        return float(value) if value else None
+        found = float(value) if value else None
     except ValueError:
         return None
+    return found if found is not None and math.isfinite(found) else None
 
 
-def _project(row: Mapping[str, str], column: str) -> tuple[str, str] | None:
+def _project(row: Mapping[str, str | None], column: str) -> tuple[str, str] | None:
     """Repository and design of a row, None where the table does not tell."""
-    return (row.get("repo") or "", row[column]) if row.get(column) else None
+    design = row.get(column)
+    return (row.get("repo") or "", design) if design else None
 
 
-def predict_rows(table: Iterable[Mapping[str, str]], coefficients: Coefficients | None = None) -> TableResult:
-    """Predict every row that is described enough; nothing but the description columns is looked at for it."""
+def predict_rows(table: Iterable[Mapping[str, str | None]], coefficients: Coefficients | None = None) -> TableResult:
+    """Predict every row that is described enough; nothing but the description columns is looked at for it.
+
+    A field may be None (a line of a CSV file that ends early).
+    """
     predicted: list[TableRow] = []
     skipped: Counter[str] = Counter()
     designs = 0
@@ -111,7 +117,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         BoardfitError: the file is missing, not text, or lacks a column the estimate needs.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             # A layers_json field can be longer than the csv module's default limit of 128 KiB.
             csv.field_size_limit(1 << 30)
             reader = csv.DictReader(file)
