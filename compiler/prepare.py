@@ -23,6 +23,9 @@ Calibration = str | Path | np.ndarray | Mapping[str, np.ndarray]
 FOR_MCU = frozenset({"single_header", "format", "softmax", "optimize", "weights"})
 FOR_FPGA = frozenset({"tool", "io_type", "reuse_factor", "strategy", "softmax", "clock_ns", "goal"})
 GUESSED_SAMPLES = 16
+GUESSED_WORK = 20_000_000
+"""Multiplications and values after which no further guessed input is run: half a second or so."""
+
 SEED = 2026
 
 
@@ -137,11 +140,16 @@ def load_calibration(calibration: Calibration | None, graph: Graph) -> Samples |
 
 
 def guessed_inputs(graph: Graph) -> Samples:
-    """A few normally distributed inputs (integer inputs: their whole range)."""
+    """A few normally distributed inputs (integer inputs: their whole range); fewer of a model that takes long to run."""
+    from .ops import OPS
+
     random = np.random.default_rng(SEED)
+    work = sum(OPS[node.op].macs(node, graph) for node in graph.nodes)
+    work += sum(graph.types[name].elements for node in graph.nodes for name in node.outputs)
+    samples = max(1, min(GUESSED_SAMPLES, GUESSED_WORK // max(1, work)))
     found: Samples = {}
     for name in graph.inputs:
-        shape = (GUESSED_SAMPLES, *graph.types[name].shape)
+        shape = (samples, *graph.types[name].shape)
         element = graph.types[name].element
         if isinstance(element, Float32):
             found[name] = random.standard_normal(shape).astype(np.float32)

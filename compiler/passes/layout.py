@@ -38,8 +38,6 @@ class CanonicalLayout:
 
 
 def _rewrite(editor: Editing, node: Node) -> bool:
-    if node not in editor.nodes:
-        return False
     if node.op == "Transpose":
         return _simplify_transpose(editor, node) or sink(editor, node)
     if node.op == "Reshape":
