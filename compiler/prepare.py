@@ -140,7 +140,7 @@ def load_calibration(calibration: Calibration | None, graph: Graph) -> Samples |
 
 
 def guessed_inputs(graph: Graph) -> Samples:
-    """A few normally distributed inputs (integer inputs: their whole range); fewer of a model that takes long to run."""
+    """A few normally distributed inputs (integers: their whole range); fewer of a model that takes long to run."""
     from .ops import OPS
 
     random = np.random.default_rng(SEED)
