@@ -107,6 +107,27 @@ def padded_columns(site: Site) -> tuple[int, int]:
     return right, attrs.pads[1] + width + right
 
 
+def row_geometry(site: Site, zero: int) -> dict[str, int]:
+    """Fields of the shape of a kernel that copies the rows under a row of outputs into scratch memory."""
+    attrs = site.attrs(Conv2DAttrs)
+    _, height, width, channels = site.x().shape
+    return {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "kernel_height": site.x(1).shape[1],
+        "stride_y": attrs.strides[0],
+        "stride_x": attrs.strides[1],
+        "dilation_y": attrs.dilations[0],
+        "top": attrs.pads[0],
+        "left": attrs.pads[1],
+        "right": padded_columns(site)[0],
+        "output_height": site.y.shape[1],
+        "output_width": site.y.shape[2],
+        "zero": zero,
+    }
+
+
 def lines_overlap(site: Site) -> dict[int, int]:
     """`Lowered.overlap` of a kernel that copies the input rows under an output row before it writes that row."""
     attrs = site.attrs(Conv2DAttrs)

@@ -19,6 +19,7 @@ from .int8_layers import (
     refuse_linear,
     refuse_parameters,
     round_up,
+    row_geometry,
 )
 from .mve_layout import LANES, TILE, shift_left, tile_stream
 
@@ -189,10 +190,10 @@ def _lower_convolution(site: Site) -> Lowered:
     attrs = site.attrs(Conv2DAttrs)
     parameters = linear_parameters(site, attrs.activation)
     pixels = _pixels(_multiply(2, parameters))
-    images, height, width, channels = site.x().shape
+    images, _, width, channels = site.x().shape
     _, rows, columns, outputs = site.y.shape
     kh, kw = site.x(1).shape[1:3]
-    right, padded = padded_columns(site)
+    _, padded = padded_columns(site)
     function = Function(
         pixels.name.replace("pixels", "convolution"),
         "mve/convolution.c.j2",
@@ -203,19 +204,7 @@ def _lower_convolution(site: Site) -> Lowered:
     )
     depth = kh * kw * channels
     fields = initialisers(
-        height=height,
-        width=width,
-        channels=channels,
-        kernel_height=kh,
-        stride_y=attrs.strides[0],
-        stride_x=attrs.strides[1],
-        dilation_y=attrs.dilations[0],
-        top=attrs.pads[0],
-        left=attrs.pads[1],
-        right=right,
-        output_height=rows,
-        output_width=columns,
-        zero=parameters.zero,
+        **row_geometry(site, parameters.zero),
         outputs=outputs,
         **_fields(parameters, depth, "shift_left"),
     )

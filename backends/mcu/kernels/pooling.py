@@ -92,6 +92,13 @@ def _refuse_average(site: Site) -> str | None:
     return affine_refusal(site, 0)
 
 
+def _average_geometry(site: Site, attrs: AveragePool2DAttrs) -> dict[str, int]:
+    counted = attrs.pads if attrs.count_pads else (0, 0, 0, 0)
+    names = ("counted_top", "counted_left", "counted_bottom", "counted_right")
+    sizes = {"output_height": site.y.shape[1], "output_width": site.y.shape[2]}
+    return {**_geometry(site, attrs), **dict(zip(names, counted, strict=True)), **sizes}
+
+
 def _lower_average(site: Site) -> Lowered:
     attrs = site.attrs(AveragePool2DAttrs)
     x, y = site.x_affine(), site.y_affine
@@ -104,15 +111,8 @@ def _lower_average(site: Site) -> Lowered:
         {"x_type": storages[0].c_type, "y_type": storages[1].c_type, "requantize": requantize.name},
         (requantize, CLIP),
     )
-    counted = attrs.pads if attrs.count_pads else (0, 0, 0, 0)
     fields = initialisers(
-        **_geometry(site, attrs),
-        counted_top=counted[0],
-        counted_left=counted[1],
-        counted_bottom=counted[2],
-        counted_right=counted[3],
-        output_height=site.y.shape[1],
-        output_width=site.y.shape[2],
+        **_average_geometry(site, attrs),
         zero=x.zero_point[0],
         sizes=len(table),
         to=requantization_literal(requantization),
@@ -164,17 +164,10 @@ def _lower_binary32(site: Site) -> Lowered:
         {"x_type": storages[0].c_type, "y_type": storages[1].c_type, "narrow": x.width <= 8},
         (BINARY32, CLIP),
     )
-    counted = attrs.pads if attrs.count_pads else (0, 0, 0, 0)
     significand, exponent = _parts(x.scale[0])
     divisor, divisor_exponent = _parts(y.scale[0])
     fields = initialisers(
-        **_geometry(site, attrs),
-        counted_top=counted[0],
-        counted_left=counted[1],
-        counted_bottom=counted[2],
-        counted_right=counted[3],
-        output_height=site.y.shape[1],
-        output_width=site.y.shape[2],
+        **_average_geometry(site, attrs),
         x_zero=x.zero_point[0],
         x_significand=f"{significand}u",
         x_exponent=exponent,

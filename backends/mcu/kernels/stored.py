@@ -16,9 +16,9 @@ import numpy as np
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.dense import DenseAttrs
 
-from ..kernel import Call, Const, Function, Input, Kernel, Literal, Lowered, Output, Record, Scratch, Site, Table
-from .common import LinearParameters, initialisers, linear_parameters, pixel_overlap, window_overlap
-from .int8_layers import images_of, padded_columns, refuse_linear, refuse_parameters, requantization_fields
+from ..kernel import Call, Const, Function, Input, Kernel, Literal, Lowered, Output, Record, Site, Table
+from .common import LinearParameters, initialisers, linear_parameters, pixel_overlap
+from .int8_layers import refuse_linear, refuse_parameters, requantization_fields
 from .stored_values import (
     BLOCK,
     CODEBOOK,
@@ -33,10 +33,10 @@ from .stored_values import (
 )
 from .thumb import SUPPORT as HALVES
 from .tile import SUPPORT as WORD
+from .tile import row_convolution
 
 NEEDS = (frozenset({"riscv"}), frozenset({"thumb"}))
 PRODUCT_SHAPE_BYTES = 6 * 4
-CONVOLUTION_SHAPE_BYTES = 13 * 4
 HALVES_LIMIT = 1 << 29
 """Sums below which the requantization from halfword products is exact."""
 
@@ -316,49 +316,15 @@ def _lower_product(stored: Stored, site: Site) -> Lowered:
 
 
 def _lower_convolution(stored: Stored, site: Site) -> Lowered:
-    attrs = site.attrs(Conv2DAttrs)
     parameters = _parameters(site)
-    images, height, width, channels = site.x().shape
-    _, rows, columns, outputs = site.y.shape
-    kh = site.x(1).shape[1]
+    columns, outputs = site.y.shape[2:]
     weights = parameters.weights.transpose(0, 2, 1, 3).reshape(outputs, -1).astype(np.int64)
-    right, padded = padded_columns(site)
     pixels = GROUP[_core(site.features)]
-    product = _function(stored, parameters, pixels, site.features)
-    function = Function(
-        product.name.replace("stored", "convolution_stored"),
-        "tile/convolution.c.j2",
-        {"multiply": product.name},
-        (product,),
-        code_bytes=366,
-        stack_bytes=96 + (product.stack_bytes or 0),
-    )
-    members = _shape(stored, parameters, weights)
-    fields = initialisers(
-        height=height,
-        width=width,
-        channels=channels,
-        kernel_height=kh,
-        stride_y=attrs.strides[0],
-        stride_x=attrs.strides[1],
-        dilation_y=attrs.dilations[0],
-        top=attrs.pads[0],
-        left=attrs.pads[1],
-        right=right,
-        output_height=rows,
-        output_width=columns,
-        zero=parameters.zero,
-        product=f"{{{', '.join(map(str, members.values()))}}}",
-    )
-    copied = rows * kh * (20 + width * (9 + 5 * channels))
-    return Lowered(
-        calls=images_of(site, function, Const("weights"), Const("constants"), Const("shape"), Scratch("int8_t")),
-        tables=_tables(stored, parameters, weights),
-        records=(Record("shape", f"{function.name}_shape", fields, CONVOLUTION_SHAPE_BYTES + 4 * len(members)),),
-        scratch_bytes=padded * kh * channels,
-        overlap=window_overlap(site, attrs.strides, attrs.pads, tile=0, buffered=True),
-        instructions=round(images * (copied + rows * instructions(stored, weights, columns, pixels, site.features))),
-    )
+    multiply = _function(stored, parameters, pixels, site.features)
+    name = multiply.name.replace("stored", "convolution_stored")
+    product = tuple(_shape(stored, parameters, weights).values())
+    cost = instructions(stored, weights, columns, pixels, site.features)
+    return row_convolution(site, parameters.zero, multiply, name, product, _tables(stored, parameters, weights), cost)
 
 
 def _kernels() -> Iterator[Kernel]:

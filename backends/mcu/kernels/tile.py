@@ -6,6 +6,7 @@ Measured for each multiplication of a convolution: 2.7 instructions on RV32IMC, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from .int8_layers import (
     refuse_linear,
     refuse_parameters,
     requantization_fields,
+    row_geometry,
 )
 
 NEEDS = (frozenset({"riscv", "long-multiply"}), frozenset({"thumb", "long-multiply"}))
@@ -34,7 +36,7 @@ PIXELS = {True: (3, 2, 1), False: (2, 1)}
 UNROLL = 4
 MAX_TAPS = 15
 PRODUCT_SHAPE_BYTES = 6 * 4
-CONVOLUTION_SHAPE_BYTES = 13 * 4 + PRODUCT_SHAPE_BYTES
+CONVOLUTION_SHAPE_BYTES = 13 * 4
 
 SUPPORT = Function("tile_support", "tile/support.c.j2", code_bytes=0, stack_bytes=0)
 
@@ -155,49 +157,56 @@ def _lower_pointwise(site: Site) -> Lowered:
 
 
 def _lower_convolution(site: Site) -> Lowered:
-    attrs = site.attrs(Conv2DAttrs)
-    parameters = linear_parameters(site, attrs.activation)
-    images, height, width, channels = site.x().shape
-    _, rows, columns, outputs = site.y.shape
-    kh, kw = site.x(1).shape[1:3]
-    depth = kh * kw * channels
-    right, padded = padded_columns(site)
+    parameters = linear_parameters(site, site.attrs(Conv2DAttrs).activation)
+    columns, outputs = site.y.shape[2:]
+    by_column = np.ascontiguousarray(parameters.weights.transpose(0, 2, 1, 3)).reshape(outputs, -1)
+    depth = by_column.shape[1]
     pixels, cost = _best_pixels(site, columns, depth, outputs)
     multiply = _multiply(pixels, outputs)
+    name = multiply.name.replace("multiply", "convolution")
+    product = (depth, outputs, *requantization_fields(parameters.requantization).values())
+    return row_convolution(site, parameters.zero, multiply, name, product, tile_tables(by_column, parameters), cost)
+
+
+def row_convolution(
+    site: Site,
+    zero: int,
+    multiply: Function,
+    name: str,
+    product: Sequence[object],
+    tables: tuple[Table, ...],
+    instructions: float,
+) -> Lowered:
+    """A convolution as one matrix product for each row of outputs, on padded copies of the input rows.
+
+    Args:
+        zero: zero point of the input, which pads.
+        multiply: function of the product.
+        name: of the convolution in C.
+        product: members of the product's shape.
+        tables: what the product reads: 'weights' and 'constants'.
+        instructions: of the product of one row.
+    """
+    attrs = site.attrs(Conv2DAttrs)
+    images, _, width, channels = site.x().shape
+    rows, kernel_height = site.y.shape[1], site.x(1).shape[1]
     function = Function(
-        multiply.name.replace("multiply", "convolution"),
+        name,
         "tile/convolution.c.j2",
         {"multiply": multiply.name},
         (multiply,),
         code_bytes=366,
         stack_bytes=96 + (multiply.stack_bytes or 0),
     )
-    product = ", ".join(map(str, (depth, outputs, *requantization_fields(parameters.requantization).values())))
-    fields = initialisers(
-        height=height,
-        width=width,
-        channels=channels,
-        kernel_height=kh,
-        stride_y=attrs.strides[0],
-        stride_x=attrs.strides[1],
-        dilation_y=attrs.dilations[0],
-        top=attrs.pads[0],
-        left=attrs.pads[1],
-        right=right,
-        output_height=rows,
-        output_width=columns,
-        zero=parameters.zero,
-        product=f"{{{product}}}",
-    )
-    by_column = np.ascontiguousarray(parameters.weights.transpose(0, 2, 1, 3)).reshape(outputs, depth)
-    copied = rows * kh * (20 + width * (9 + 5 * channels))
+    fields = initialisers(**row_geometry(site, zero), product=f"{{{', '.join(map(str, product))}}}")
+    copied = rows * kernel_height * (20 + width * (9 + 5 * channels))
     return Lowered(
         calls=images_of(site, function, Const("weights"), Const("constants"), Const("shape"), Scratch("int8_t")),
-        tables=tile_tables(by_column, parameters),
-        records=(Record("shape", f"{function.name}_shape", fields, CONVOLUTION_SHAPE_BYTES),),
-        scratch_bytes=padded * kh * channels,
+        tables=tables,
+        records=(Record("shape", f"{function.name}_shape", fields, CONVOLUTION_SHAPE_BYTES + 4 * len(product)),),
+        scratch_bytes=padded_columns(site)[1] * kernel_height * channels,
         overlap=window_overlap(site, attrs.strides, attrs.pads, tile=0, buffered=True),
-        instructions=images * (copied + rows * cost),
+        instructions=round(images * (copied + rows * instructions)),
     )
 
 
