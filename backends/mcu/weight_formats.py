@@ -6,10 +6,12 @@ layer is seen from the layer's values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Mapping, Sequence
 
 from boardfit.errors import UsageError
 from boardfit.ir import Graph, Node
+from boardfit.suggest import listed
 
 AUTO = "auto"
 INT8 = "int8"
@@ -39,8 +41,9 @@ def forced_formats(graph: Graph, wanted: Mapping[str, str]) -> Forced:
 
     Args:
         graph: integer graph.
-        wanted: layer -> format or 'auto'. A layer is the name of a node, or a part of it between slashes that no
-            other layer's name has.
+        wanted: layer -> format or 'auto'. A layer is the name of a node, a part of it between slashes that no
+            other layer's name has, or a pattern (`conv*`) for all layers whose name it fits. A name goes before a
+            pattern, an earlier pattern before a later one.
 
     Raises:
         UsageError: no such layer, several of them, or no such format.
@@ -53,14 +56,23 @@ def forced_formats(graph: Graph, wanted: Mapping[str, str]) -> Forced:
                 f"there is no weight format '{weights}' (asked for '{layer}')",
                 hint=f"one of: auto, {', '.join(FORMATS)}",
             )
-        names = [name for name in layers if name == layer] or [name for name in layers if layer in name.split("/")]
-        if not names:
-            raise UsageError(f"no layer with weights is called '{layer}'", hint=f"layers: {', '.join(layers)}")
-        if len(names) > 1:
-            raise UsageError(f"several layers are called '{layer}'", hint=f"give one of: {', '.join(names)}")
-        if weights != AUTO:
-            found[names[0]] = weights
-    return tuple(sorted(found.items()))
+        for name in _named(layers, layer):
+            exact = name == layer or layer in name.split("/")
+            found[name] = weights if exact else found.get(name, weights)
+    return tuple(sorted((name, weights) for name, weights in found.items() if weights != AUTO))
+
+
+def _named(layers: Sequence[str], wanted: str) -> list[str]:
+    names = [name for name in layers if name == wanted] or [name for name in layers if wanted in name.split("/")]
+    if len(names) > 1:
+        raise UsageError(f"several layers are called '{wanted}'", hint=f"give one of: {listed(names)}")
+    names = names or fnmatch.filter(layers, wanted)
+    if not names:
+        raise UsageError(
+            f"no layer with weights is called '{wanted}'",
+            hint=f"layers: {listed(layers, wanted)}; or a pattern: 'conv*'",
+        )
+    return names
 
 
 def forced_format(node: Node, forced: Forced) -> str | None:

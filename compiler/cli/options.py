@@ -129,7 +129,7 @@ class DesignGroup:
             "--weights",
             metavar="LAYER=FORMAT",
             help="Microcontroller: store a layer's weights as int8, int4, int3, int2, ternary, binary, codebook, csr, "
-            "block, bitmask, huffman or arithmetic; repeatable.",
+            "block, bitmask, huffman or arithmetic; LAYER may be a pattern (conv*); repeatable.",
             show_default="the best for the board",
         ),
     ] = None

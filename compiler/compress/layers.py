@@ -25,6 +25,7 @@ from ..ops.conv2d import Conv2DAttrs
 from ..ops.dense import DenseAttrs
 from ..ops.quantize import DequantizeAttrs
 from ..passes.lowering import storage_dtype
+from ..suggest import listed
 
 COMPRESSED_OPS = ("Conv2D", "Dense")
 """Ops whose weights compression works on: (out, in) or (out, kh, kw, in / groups)."""
@@ -207,5 +208,6 @@ def check_names(graph: Graph, patterns: Iterable[str]) -> None:
     for pattern in patterns:
         if not any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in names):
             raise UsageError(
-                f"no layer with weights is called '{pattern}'", hint="layers with weights: " + ", ".join(names)
+                f"no layer with weights is called '{pattern}'",
+                hint=f"layers with weights: {listed(names, pattern)}",
             )

@@ -15,6 +15,7 @@ from boardfit.backends.mcu.backend import BACKEND
 from boardfit.backends.mcu.choice import Candidate
 from boardfit.backends.mcu.kernel import Kernel, Lowered, Table, always
 from boardfit.backends.mcu.plan import make_plan
+from boardfit.backends.mcu.weight_formats import forced_formats
 from boardfit.backends.mcu.within import Limits, _descend, fastest_within, flash_bytes
 from boardfit.board import Memory
 from boardfit.errors import ModelError, UsageError
@@ -106,6 +107,14 @@ def test_a_format_that_nothing_stores_is_an_error_of_that_layer() -> None:
 def test_what_is_forced_must_exist(weights: dict[str, str], text: str) -> None:
     with pytest.raises(UsageError, match=text):
         BACKEND.validate(small_network(), m4(), BackendOptions(weights=weights))
+
+
+def test_a_pattern_forces_every_layer_it_fits_and_a_name_goes_before_it() -> None:
+    layers = [name for name, _ in forced_formats(small_network(), {"*": "int8"})]
+    assert len(layers) > 1
+    found = dict(forced_formats(small_network(), {"conv2d_1": "csr", "*": "int8", "*1*": "block"}))
+    assert [found[name] for name in layers] == ["csr" if "conv2d_1" in name else "int8" for name in layers]
+    assert forced_formats(small_network(), {"*": "auto"}) == ()
 
 
 def test_forcing_what_is_chosen_anyway_changes_nothing() -> None:
