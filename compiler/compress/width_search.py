@@ -19,9 +19,9 @@ from ..estimate.report import Estimate
 from ..ir.graph import Graph
 from ..ops import OPS
 from ..options import BackendOptions, QuantizeOptions
-from .bias_correction import input_means
 from .fidelity import Bound, Judge, lower_limit, split
 from .fixed_form import FixedForm
+from .fixed_point_biases import input_means
 from .fpga import calibrated_ranges
 from .widths import NoiseModel, Widths, WidthSpace, fixed_outputs, float_outputs, measure_noise
 

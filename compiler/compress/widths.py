@@ -11,8 +11,8 @@ from ..interp import run
 from ..ir.graph import Graph
 from ..numerics import dequantize, quantize
 from ..ops.spec import as_fixed
-from .bias_correction import correct_biases
 from .fixed import LINEAR, Ranges, fixed_types_for
+from .fixed_point_biases import correct_biases
 from .lower_fixed import LowerFixed
 
 PROBE_WIDTHS = (8, 5)
@@ -79,7 +79,7 @@ class WidthSpace:
             from it without multiplying by weights.
         linear: names of the nodes with weights.
         top: the widest width.
-        means: mean input of each layer with weights, for its bias (see `bias_correction`).
+        means: mean input of each layer with weights, for its bias (see `fixed_point_biases`).
     """
 
     form: Graph

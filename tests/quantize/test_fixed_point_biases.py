@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from boardfit.compress.bias_correction import input_means
 from boardfit.compress.fidelity import lower_limit
 from boardfit.compress.fixed_form import FixedForm
+from boardfit.compress.fixed_point_biases import input_means
 from boardfit.compress.fpga import calibrated_ranges
 from boardfit.compress.widths import WidthSpace, fixed_outputs, float_outputs
 from boardfit.options import QuantizeOptions

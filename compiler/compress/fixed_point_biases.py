@@ -1,8 +1,8 @@
-"""Biases that take back the mean error of rounded weights.
+"""Fixed point (FPGA): biases that take back the mean error of weights rounded to stated types.
 
 Rounding a layer's weights moves each of its outputs by (W' - W) x. The mean of that over the data is a constant, which
 the bias can take away (Nagel et al.: Data-Free Quantization through Weight Equalization and Bias Correction, 2019,
-section 4.2); what is left scatters around zero.
+section 4.2); what is left scatters around zero. The pass for float graphs, before any type is stated, is `CorrectBias`.
 """
 
 from __future__ import annotations
