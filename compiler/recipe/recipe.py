@@ -13,9 +13,10 @@ import yaml
 
 from ..errors import UsageError
 from ..ir.graph import Graph
+from ..passes.base import Pass
 from ..pipeline import run_passes
 from .context import Context
-from .steps import TRAIN, Step, make_step
+from .steps import TRAIN, make_step
 
 SUFFIX = ".yaml"
 KEYS = ("description", "settings", "default", "bias-bits", "steps")
@@ -48,7 +49,7 @@ class Recipe:
         """Whether it needs training data."""
         return any(name == TRAIN for name, _ in self.steps)
 
-    def make_steps(self, setting: int, context: Context) -> list[Step]:
+    def make_steps(self, setting: int, context: Context) -> list[Pass]:
         """The steps with the options of a setting.
 
         Raises:
@@ -62,9 +63,7 @@ class Recipe:
 
     def apply(self, graph: Graph, setting: int, context: Context) -> Graph:
         """The compressed float graph."""
-        for step, (name, _) in zip(self.make_steps(setting, context), self.steps, strict=True):
-            graph = step(graph) if name == TRAIN else run_passes(graph, [step]).graph  # type: ignore[list-item]
-        return graph
+        return run_passes(graph, self.make_steps(setting, context)).graph
 
     def _filled(self, value: Any, settings: Mapping[str, Any]) -> Any:
         if isinstance(value, Mapping):

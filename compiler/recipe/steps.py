@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from enum import Enum
 from typing import Any
 
 from ..errors import UsageError
-from ..ir.graph import Graph
+from ..passes.base import Pass
 from .context import Context
 
-Step = Callable[[Graph], Graph]
+TRAIN = "train"
 
 PASSES = {
     "equalize": ("boardfit.compress.equalize", "EqualizeLayers"),
@@ -30,20 +30,15 @@ PASSES = {
     "round-to-nearest": ("boardfit.compress.round_to_nearest", "RoundToNearest"),
     "share-weights": ("boardfit.compress.cluster", "ShareWeights"),
     "tie-weights": ("boardfit.compress.cluster", "TieWeights"),
+    TRAIN: ("boardfit.recipe.train_step", "Train"),
 }
 """Name of a step -> module and class of the pass."""
 
-TRAIN = "train"
-FILLED = ("data", "original")
+FILLED = ("data", "original", "context", "number")
 """Fields of a pass that come from the context, not from the recipe."""
 
 
-def step_names() -> tuple[str, ...]:
-    """All steps, in the order of tables."""
-    return (*PASSES, TRAIN)
-
-
-def make_step(name: str, options: Mapping[str, Any], context: Context, number: int) -> Step:
+def make_step(name: str, options: Mapping[str, Any], context: Context, number: int) -> Pass:
     """A step of a recipe, ready to run.
 
     Args:
@@ -52,20 +47,15 @@ def make_step(name: str, options: Mapping[str, Any], context: Context, number: i
     Raises:
         UsageError: no such step, an option it does not have, or a value of the wrong kind.
     """
-    if name == TRAIN:
-        from .train_step import TrainStep
-
-        trainer = build(TrainStep, options, name)
-        return lambda graph: trainer.run(graph, context, number)
     if name not in PASSES:
-        near = difflib.get_close_matches(name, step_names(), 1)
+        near = difflib.get_close_matches(name, PASSES, 1)
         raise UsageError(
             f"no step is called '{name}'",
-            hint=f"did you mean '{near[0]}'?" if near else f"steps: {', '.join(step_names())}",
+            hint=f"did you mean '{near[0]}'?" if near else f"steps: {', '.join(PASSES)}",
         )
     module, cls = PASSES[name]
     kind = getattr(importlib.import_module(module), cls)
-    known = {"data": context.calibration, "original": context.original}
+    known = {"data": context.calibration, "original": context.original, "context": context, "number": number}
     filled = {field.name: known[field.name] for field in fields(kind) if field.name in FILLED}
     return build(kind, options, name, filled)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from ..ir.graph import Graph
+from ..passes.base import Preserves
 from ..train.augment import ImageAugmentation
+from ..train.constraints import FixedPointParameters, WeightQuantizer
 from ..train.losses import Distillation, Imitation, Labels, LogitError, Loss, OutputError, PseudoLabels, matching_hints
 from ..train.options import Constraints, TrainingData, TrainOptions
 from ..train.pruning import GradualPruning
@@ -14,13 +17,15 @@ from ..train.trainer import Training
 from .context import Context
 
 
-@dataclass(frozen=True, slots=True)
-class TrainStep:
+@dataclass(frozen=True, slots=True, eq=False)
+class Train:
     """Train, keeping what the steps before have promised.
 
     The teacher is the original network, or the teachers that were named in its place.
 
     Attributes:
+        context: data, the original network, where checkpoints go.
+        number: place in the recipe, for the name of the checkpoint.
         options: the schedule; a batch is at most a quarter of the samples.
         steps: least number of steps: few samples are passed more often than `options.epochs` says.
         pruning: prune on the way.
@@ -31,11 +36,15 @@ class TrainStep:
         imitation: each output by its kind: several outputs, regression.
         pseudo_labels: take the teacher's classes for labels.
         hints: weight of the hints at the last tensors of each resolution that student and teacher share.
+        weights: round the weights of all layers in the forward pass.
         activations: round activations to 8 bits in training.
+        fixed_point: keep parameters on a fixed-point grid.
         augmentation: deform images.
         pseudo_data: make more inputs of the data there are; labels are then not used.
     """
 
+    context: Context
+    number: int = 1
     options: TrainOptions = field(default_factory=TrainOptions)
     steps: int = 0
     pruning: GradualPruning | None = None
@@ -46,33 +55,39 @@ class TrainStep:
     imitation: Imitation | None = None
     pseudo_labels: PseudoLabels | None = None
     hints: float = 0.0
+    weights: WeightQuantizer | None = None
     activations: bool = False
+    fixed_point: FixedPointParameters | None = None
     augmentation: ImageAugmentation | None = None
     pseudo_data: PseudoData | None = None
 
-    def run(self, graph: Graph, context: Context, number: int) -> Graph:
+    name: ClassVar[str] = "train"
+    preserves: ClassVar[Preserves] = Preserves.LOSSY
+
+    def __call__(self, graph: Graph) -> Graph:
         """The trained graph.
 
         Raises:
             UsageError: no training data, or nothing to learn from.
         """
-        checkpoint = None if context.checkpoints is None else context.checkpoints / f"step-{number}.npz"
+        context = self.context
+        checkpoint = None if context.checkpoints is None else context.checkpoints / f"step-{self.number}.npz"
         data = TrainingData(context.training_inputs(), context.labels)
         if self.pseudo_data is not None:
             data = TrainingData(with_pseudo_data(data.inputs, self.pseudo_data, context.seed))
         training = Training(
             graph,
             data,
-            self._losses(graph, context, labelled=data.labels is not None),
+            self._losses(graph, labelled=data.labels is not None),
             self._schedule(data.samples, context.seed),
-            Constraints(self.pruning, activations=self.activations),
+            Constraints(self.pruning, self.weights, self.activations, self.fixed_point),
             teacher=context.teacher,
             augmentation=self.augmentation,
             checkpoint=checkpoint,
         )
         return training.run(progress=context.progress).graph
 
-    def _losses(self, graph: Graph, context: Context, *, labelled: bool) -> tuple[Loss, ...]:
+    def _losses(self, graph: Graph, *, labelled: bool) -> tuple[Loss, ...]:
         losses: list[Loss] = []
         if self.labels and labelled:
             losses.append(Labels(self.labels))
@@ -82,7 +97,7 @@ class TrainStep:
         if self.logits:
             losses.append(LogitError(self.logits))
         if self.hints:
-            losses.append(matching_hints(graph, context.teacher, self.hints))
+            losses.append(matching_hints(graph, self.context.teacher, self.hints))
         return tuple(losses)
 
     def _schedule(self, samples: int, seed: int) -> TrainOptions:
