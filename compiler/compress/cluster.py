@@ -226,11 +226,12 @@ class TieWeights:
     alone is poor by nature; it is where training with tied weights starts.
 
     Attributes:
-        buckets: distinct magnitudes: for all layers, or by layer name or pattern.
+        buckets: distinct magnitudes, or below 1 their share of a layer's weights: for all layers, or by layer name or
+            pattern.
         seed: of the hash; together with the layer's place in the network it gives the positions.
     """
 
-    buckets: int | Mapping[str, int]
+    buckets: int | float | Mapping[str, int | float]
     seed: int = 0
 
     name: ClassVar[str] = "tie-weights"
@@ -242,11 +243,14 @@ class TieWeights:
             check_names(graph, self.buckets)
         changes: dict[str, NewWeights] = {}
         for place, layer in enumerate(weight_layers(graph)):
-            buckets = pick(self.buckets, layer.name) if isinstance(self.buckets, Mapping) else self.buckets
-            if buckets is None:
+            asked = pick(self.buckets, layer.name) if isinstance(self.buckets, Mapping) else self.buckets
+            if asked is None:
                 continue
-            if buckets < 1:
-                raise UsageError(f"{buckets} hash buckets for layer '{layer.name}'", hint="give at least 1")
+            if not asked > 0 or (asked > 1 and asked != int(asked)):
+                raise UsageError(
+                    f"{asked} hash buckets for layer '{layer.name}'", hint="give at least 1, or a share below 1"
+                )
+            buckets = max(round(asked * layer.weights.size), 1) if asked < 1 else int(asked)
             if layer.promise.zeros:
                 raise UsageError(
                     f"layer '{layer.name}' is pruned, and tied weights cannot stay zero one by one",

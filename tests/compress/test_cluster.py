@@ -134,3 +134,13 @@ def test_the_hash_is_the_published_one() -> None:
         state = splitmix64(((place + 1 + 4 * 7) * 0x9E3779B97F4A7C15) & ((1 << 64) - 1))
         assert bucket.reshape(-1)[place] == (state >> 1) % 100
         assert sign.reshape(-1)[place] == 1 - 2 * (state & 1)
+
+
+def test_buckets_are_a_number_or_a_share() -> None:
+    weights = np.random.default_rng(0).standard_normal((40, 50))
+    for asked, expected in ((0.01, 20), (1e-6, 1), (1, 1), (3.0, 3)):
+        (layer,) = weight_layers(TieWeights(asked)(network(weights)))
+        assert len(np.unique(np.abs(layer.weights))) == expected
+    for wrong in (0, -0.5, 2.5):
+        with pytest.raises(UsageError, match="give at least 1, or a share below 1"):
+            TieWeights(wrong)(network(weights))
