@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,8 +21,10 @@ from ..options import BackendOptions, Optimize, QuantizeOptions
 from ..prepare import Prepared, lower_for_board
 from .forms import FORMS, Form
 from .reasons import Reason, reasons
-from .search import Budgeted, apply_forms, compress_to_fit, trade_off
+from .search import Budgeted, Infeasible, NotFound, apply_forms, compress_to_fit, trade_off
 from .table import FormTable, make_table
+
+UNITS = {"flash": "bytes of flash", "ram": "bytes of RAM"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Curve:
     Attributes:
         model, board: what was fitted to what.
         measure: 'agreement', 'accuracy' (relative to float) or 'snr'.
-        points: the smallest design first; the last is the plain one.
+        points: the smallest design first, each better than those before; the last is the plain one.
     """
 
     model: str
@@ -116,16 +118,16 @@ def fit_by_compression(
     """The integer graph of least loss that fits the board, and the choice behind it.
 
     Raises:
-        BudgetError: nothing fits (a proof within the forms that are tried), or what fits loses too much.
+        BudgetError: nothing fits (a proof within the forms that are tried, or the search found nothing: the message
+            says which), or what fits loses too much.
     """
     problem = _Problem.make(prepared, board, backend, quantize, options)
     table = problem.table()
     found = compress_to_fit(
         prepared.floating, problem.steering, table, table.plain.budget, problem.lower, problem.estimate
     )
-    if found is None:
-        _refuse(table, board, prepared.model)
-        raise AssertionError("a plain design that fits needs no compression")
+    if not isinstance(found, Budgeted):
+        raise _refusal(found, table, board, prepared.model)
     value = problem.value(found.integer)
     if value < problem.judge.bound.least:
         raise BudgetError(
@@ -137,19 +139,29 @@ def fit_by_compression(
     return found.integer, found
 
 
-def _refuse(table: FormTable, board: Board, model: str) -> None:
-    """The error of a design that no choice of forms makes fit."""
-    least = table.fixed
-    for entries in table.entries:
-        least = least + min((entry.resources for entry in entries), key=lambda resources: resources.flash)
+def _refusal(found: Infeasible | NotFound, table: FormTable, board: Board, model: str) -> BudgetError:
+    """The error of a design that no choice of forms made fit: why the plain one does not, and what is known beyond."""
+    if isinstance(found, Infeasible):
+        unit = UNITS.get(found.resource, found.resource)
+        note = (
+            "proven: no choice of pruned, shared, narrower or factored weights fits: "
+            f"the smallest takes {found.least:,} {unit}, there are {found.have:,}"
+        )
+    else:
+        total = found.nearest.estimate.total
+        short = "; ".join(
+            f"{shortage.need:,} {UNITS.get(shortage.resource, shortage.resource)} for {shortage.have:,}"
+            for shortage in found.nearest.estimate.shortages
+        )
+        note = (
+            f"not proven, but of {found.measured} choices of pruned, shared, narrower or factored weights none fits: the nearest "
+            f"takes {total.flash:,} bytes of flash and {total.ram:,} bytes of RAM ({short})"
+        )
     try:
         check_budget(table.plain, board, model)
     except BudgetError as plain:
-        note = (
-            f"{plain.problem}\n  no choice of pruned, shared, narrower or factored weights fits either: "
-            f"the smallest takes {least.flash:,} bytes of flash"
-        )
-        raise BudgetError(note, file=model, hint=plain.hint) from None
+        return BudgetError(f"{plain.problem}\n  {note}", file=model, hint=plain.hint)
+    return BudgetError(f"does not fit {board.title}\n  {note}", file=model)
 
 
 def _told(judge: Judge, value: float) -> str:
@@ -175,7 +187,21 @@ def fit_curve(
         value = problem.value(made.integer)
         why = reasons(prepared.floating, table, made.forms)
         found.append(Point(int(limit), made.estimate, made.predicted_loss, value, made.forms, why))
-    return Curve(prepared.model, board.name, problem.judge.bound.measure, tuple(found))
+    return Curve(prepared.model, board.name, problem.judge.bound.measure, tuple(_front(found)))
+
+
+def _front(points: Sequence[Point]) -> list[Point]:
+    """The points by measured size, the last one (the plain design) always, others only where none is better in both.
+
+    Layers share code, so that a choice that is smaller by the table may be larger as a whole.
+    """
+    *others, plain = points
+    kept: list[Point] = []
+    for point in sorted(others, key=lambda point: (point.estimate.total.flash, -point.value)):
+        larger = point.estimate.total.flash >= plain.estimate.total.flash
+        if not larger and all(point.value > before.value for before in kept):
+            kept.append(point)
+    return [*kept, plain]
 
 
 def draw_curve(curve: Curve, path: Path) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 
 from ..compress.chains import Change
 from ..compress.reconstruction import LayerProblem, compress_layers
+from ..errors import InternalError
+from ..estimate.budget import overload
 from ..estimate.report import Estimate
 from ..ir.graph import Graph
 from ..plan.integer_program import Option, Program, solve
@@ -71,10 +73,43 @@ def choose_forms(table: FormTable, limits: Mapping[str, float], *, cycles: float
         ]
         for entries in table.entries
     ]
+    for name in names:  # a limit that the smallest choice exceeds needs no search
+        if _amount(table, smallest_forms(table, name), name) > limits[name]:
+            return None
     chosen = solve(Program(choices, [limits[name] for name in names]))
+    if chosen is None and len(names) == 1:
+        raise InternalError("the choice of forms was not solved, though there is one that keeps the limit")
     if chosen is None:
         return None
     return tuple(entries[index].form for entries, index in zip(table.entries, chosen, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Infeasible:
+    """A proof: no choice of the table keeps the limits.
+
+    Attributes:
+        resource: what even the smallest choice needs too much of.
+        least: amount of it that the smallest choice needs, everything that does not depend on forms included.
+        have: amount the board has.
+    """
+
+    resource: str
+    least: int
+    have: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NotFound:
+    """No choice was found that fits when measured as a whole, though the table does not rule it out.
+
+    Attributes:
+        nearest: of the choices that were measured, the one that comes nearest to fitting.
+        measured: how many were.
+    """
+
+    nearest: Budgeted
+    measured: int
 
 
 def compress_to_fit(
@@ -84,8 +119,8 @@ def compress_to_fit(
     budget: Resources,
     lower: Callable[[Graph], Graph],
     estimate: Callable[[Graph], Estimate],
-) -> Budgeted | None:
-    """Choose, apply, measure, correct, until the design fits.
+) -> Budgeted | Infeasible | NotFound:
+    """Choose, apply, measure, correct, until the design fits; last the smallest choice there is.
 
     Args:
         floating: float canonical graph the table was made of.
@@ -93,27 +128,49 @@ def compress_to_fit(
         budget: what the board has.
         lower: float graph to integer graph.
         estimate: cost of an integer graph on the board.
-
-    Returns:
-        None if no choice of forms fits.
     """
     limited = [name for name in ADDITIVE if getattr(budget, name)]
+    for name in limited:
+        smallest = _amount(table, smallest_forms(table, name), name) + getattr(table.fixed, name)
+        if smallest > getattr(budget, name):
+            return Infeasible(name, smallest, getattr(budget, name))
     limits = {name: float(getattr(budget, name) - getattr(table.fixed, name)) for name in limited}
-    tried: set[Assignment] = set()
-    for count in range(1, ROUNDS + 1):
+    tried: dict[Assignment, Budgeted] = {}
+    for _ in range(ROUNDS):
         forms = choose_forms(table, limits, cycles=TIE)
         if forms is None or forms in tried:
-            return None
-        tried.add(forms)
+            break
         found = apply_forms(floating, data, table, forms, lower, estimate)
+        tried[forms] = found
         if found.estimate.fits:
-            return replace(found, rounds=count)
+            return replace(found, rounds=len(tried))
         for shortage in found.estimate.shortages:
-            if shortage.resource in limits:
-                limits[shortage.resource] -= shortage.missing
-            else:
-                return None
-    return None
+            if shortage.resource in limits:  # what the table hides is as much as the measurement shows, at least
+                limits[shortage.resource] = float(_amount(table, forms, shortage.resource) - shortage.missing)
+    for name in limited:
+        forms = smallest_forms(table, name)
+        if forms not in tried:
+            tried[forms] = apply_forms(floating, data, table, forms, lower, estimate)
+        if tried[forms].estimate.fits:
+            return replace(tried[forms], rounds=len(tried))
+    nearest = min(tried.values(), key=lambda made: overload(made.estimate.total, made.estimate.budget))
+    return NotFound(nearest, len(tried))
+
+
+def smallest_forms(table: FormTable, resource: str) -> Assignment:
+    """The choice that needs least of a resource; of equal ones the one of least loss."""
+    return tuple(
+        min(entries, key=lambda entry: (getattr(entry.resources, resource), entry.loss)).form
+        for entries in table.entries
+    )
+
+
+def _amount(table: FormTable, forms: Assignment, resource: str) -> int:
+    """What the layers of a choice need of a resource by the table."""
+    return sum(
+        next(getattr(entry.resources, resource) for entry in entries if entry.form == form)
+        for entries, form in zip(table.entries, forms, strict=True)
+    )
 
 
 TIE = 1e-6

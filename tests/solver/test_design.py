@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,17 @@ from boardfit.api import fit
 from boardfit.board import McuBoard, find_board
 from boardfit.errors import BudgetError, UsageError
 from boardfit.options import QuantizeOptions
+from boardfit.solver import design
+from boardfit.solver.forms import PLAIN, Form
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODEL, DATA = EXAMPLES / "digits.onnx", EXAMPLES / "digits_calibration.npz"
+
+
+@pytest.fixture(autouse=True)
+def _few_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told here does not depend on how many forms are tried."""
+    monkeypatch.setattr(design, "FORMS", (PLAIN, Form(8, 0.7, 4), Form(4)))
 
 
 def board_with(flash: int) -> McuBoard:
@@ -38,8 +47,17 @@ def test_curve_ends_in_the_plain_design(tmp_path: Path) -> None:
 
 
 def test_a_board_that_is_far_too_small() -> None:
-    with pytest.raises(BudgetError, match="no choice of pruned, shared, narrower or factored weights fits either"):
+    with pytest.raises(BudgetError) as problem:
         boardfit.compile(MODEL, board_with(2048), DATA, quantize=QuantizeOptions(max_drop=5.0))
+    told = re.search(r"proven: no choice .* fits: the smallest takes ([\d,]+) bytes of flash", str(problem.value))
+    assert told is not None and int(told[1].replace(",", "")) > 2048
+
+
+def test_ram_that_no_form_of_weights_changes_is_no_proof() -> None:
+    found = board_with(1 << 20)
+    board = replace(found, ram=replace(found.ram, bytes=64), banks=())
+    with pytest.raises(BudgetError, match=r"not proven, but of 2 choices .* bytes of RAM for 64\)"):
+        boardfit.compile(MODEL, board, DATA, quantize=QuantizeOptions(max_drop=5.0))
 
 
 def test_without_a_bound_nothing_is_compressed() -> None:
