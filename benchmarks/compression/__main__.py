@@ -6,7 +6,7 @@ emitted C, code stands beside them; the error is the integer interpreter's on th
 on the emulated Cortex-M4, of the compressed and of the dense int8 network. What is done is kept in build/benchmarks/
 and not done again: an interrupted run goes on where it was.
 
-    python -m benchmarks.compression [lenet300 lenet5 ad01 posttrain budget] [--seed 1 ...] [--validation]
+    python -m benchmarks.compression [lenet300 lenet5 ad01 posttrain methods budget] [--seed 1 ...] [--validation]
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..results import Row, Value, print_rows, write_rows
 from .autoencoder import run_autoencoder
 from .budget import run_budget
 from .measurement import cost, error_percent
+from .methods import run_methods
 from .networks import mnist
 from .posttrain import run_posttrain
 from .recipe import Chain, Recipe
@@ -32,9 +33,9 @@ from .settings import RECIPES
 
 BUILD = corpus.ROOT / "build" / "benchmarks"
 SEEDS = (1, 2, 3)
-CASES = (*RECIPES, "ad01", "posttrain", "budget")
-ONCE = ("budget",)
-"""Cases without training: one run says it."""
+CASES = (*RECIPES, "ad01", "posttrain", "methods", "budget")
+ONCE = ("methods", "budget")
+"""Cases of one seed: without training, or with differences that are larger than those between seeds."""
 
 
 def run_case(recipe: Recipe, seed: int, folder: Path, *, part: str, progress: bool) -> list[Row]:
@@ -110,6 +111,8 @@ def _rows(case: str, seed: int, folder: Path, part: str) -> list[Row]:
         return run_autoencoder(seed, folder, progress=progress)
     if case == "budget":
         return run_budget()
+    if case == "methods":
+        return run_methods(seed, folder, part, progress=progress)
     if case == "posttrain":
         lenet = BUILD / f"lenet300-{seed}"
         lenet.mkdir(parents=True, exist_ok=True)
@@ -119,17 +122,28 @@ def _rows(case: str, seed: int, folder: Path, part: str) -> list[Row]:
 
 
 def _write_all() -> None:
-    """Write every row that was measured on the test images, in this run or before it, and say what is missing."""
+    """Write every row that was measured on the test images, in this run or before it, and say what is missing.
+
+    Rows of the file that were measured in another build folder stay.
+    """
+    path = corpus.ROOT / "benchmarks" / "results" / "compression.json"
+    written: list[Row] = json.loads(path.read_text()) if path.exists() else []
     rows: list[Row] = []
     missing: list[str] = []
     for case in CASES:
         for seed in SEEDS if case not in ONCE else SEEDS[:1]:
             found = stored(BUILD / f"{case}-{seed}" / "rows-test.json")
-            rows += found or []
+            found = found or [row for row in written if (_section(row), row.get("seed", seed)) == (case, seed)]
+            rows += found
             missing += [] if found else [f"{case} seed {seed}"]
     print(f"written to {write_rows('compression', rows)}")
     if missing:
         print(f"not measured yet: {', '.join(missing)}")
+
+
+def _section(row: Row) -> str:
+    """The case of the command line that a row belongs to: rows of `budget` are told by their models."""
+    return str(row["case"]) if row["case"] in CASES else "budget"
 
 
 def main(arguments: list[str]) -> int:
