@@ -120,7 +120,7 @@ def function_size(function: Function, core: str, optimization: str) -> tuple[int
     if entry is not None:
         return entry["code"], entry["stack"], True
     if function.code_bytes is not None:
-        return function.code_bytes, _likely_stack(function, entries), function.code_bytes == 0
+        return function.code_bytes, _likely_stack(function, core, optimization), function.code_bytes == 0
     likely = [known for name, known in entries.items() if _kind(name) == _kind(function.size_key or function.name)]
     if not likely:
         likely = list(entries.values())
@@ -128,11 +128,19 @@ def function_size(function: Function, core: str, optimization: str) -> tuple[int
     return code, stack, False
 
 
-def _likely_stack(function: Function, entries: Any) -> int:
+def _likely_stack(function: Function, core: str, optimization: str) -> int:
     """Own stack frame of a function that was measured for other sizes of its layer, else what the kernel says."""
-    shape = re.sub(r"\d+", "", function.name)
-    likes = [known["stack"] for name, known in entries.items() if re.sub(r"\d+", "", name) == shape]
-    return max(likes, default=function.stack_bytes or 0)
+    return _frames(core, optimization).get(re.sub(r"\d+", "", function.name), function.stack_bytes or 0)
+
+
+@functools.cache
+def _frames(core: str, optimization: str) -> dict[str, int]:
+    """Largest stack frame of the functions whose names differ in their numbers only."""
+    found: dict[str, int] = {}
+    for name, known in measurements(core, optimization)["functions"].items():
+        shape = re.sub(r"\d+", "", name)
+        found[shape] = max(found.get(shape, 0), known["stack"])
+    return found
 
 
 def _kind(name: str) -> str:

@@ -11,7 +11,8 @@ from boardfit.estimate.mcu import McuFootprint, McuLayer
 from .code_size import code_size, core_key
 from .emit import operand_sizes
 from .instruction_mix import CONSTANTS, mix_of
-from .plan import Layer, Plan, tensor_bytes
+from .placement import Layer, tensor_bytes
+from .plan import Plan
 
 WORD = 4
 

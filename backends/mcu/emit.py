@@ -12,7 +12,8 @@ from boardfit.ir import Affine
 from boardfit.names import c_identifier
 
 from .kernel import Argument, Const, FunctionPointer, Input, Literal, Output, Scratch
-from .plan import ALIGNMENT, Layer, Plan
+from .placement import ALIGNMENT, Layer
+from .plan import Plan
 from .render import (
     array_definition,
     call_statement,

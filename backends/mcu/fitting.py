@@ -28,7 +28,7 @@ def fit(plan: Plan, board: McuBoard, optimize: Optimize, forced: Forced = ()) ->
     limits = Limits(board.budget.flash - unseen_flash, board.budget.ram - need.stack)
     for _ in range(TRIES):
         try:
-            found = plan_as_is(plan.graph, board, optimize, forced, reorder=False, limits=limits)
+            found = plan_as_is(plan.graph, board, optimize, forced, reorder=False, limits=limits, sites=plan.sites)
         except DoesNotFitError:
             return plan
         need = footprint(found, board, flag)

@@ -8,9 +8,9 @@ every layer by predicted cost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from boardfit.ops.spec import as_affine, attrs_as
 from .storage import Storage, dtype_storage, storage_of
 
 A = TypeVar("A", bound=Attrs)
+T = TypeVar("T")
 Value = str | int | bool | tuple[int, ...] | tuple[str, ...]
 
 
@@ -31,6 +32,14 @@ class Site:
     node: Node
     graph: Graph
     features: frozenset[str]
+    _known: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, computed once for this site: dozens of variants ask for the same of its weights."""
+        if key not in self._known:
+            self._known[key] = make()
+        found: T = self._known[key]
+        return found
 
     def attrs(self, kind: type[A]) -> A:
         """The node's attributes, which must be of class `kind`."""
@@ -265,6 +274,21 @@ class Lowered:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """What a variant costs at least: known at once, where laying out its tables takes long.
+
+    Attributes:
+        instructions: of one execution.
+        constant_bytes: of all tables and records.
+        scratch_bytes: memory that only this layer needs.
+    """
+
+    instructions: int
+    constant_bytes: int
+    scratch_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kernel:
     """A variant.
 
@@ -273,6 +297,8 @@ class Kernel:
         op: op it computes.
         needs: instruction-set features without which it cannot run (`boardfit.target.FEATURES`).
         format: how it stores weights, a name of `weight_formats.FORMATS`.
+        bound: what it costs at least, for variants that take long to lay out: they are laid out only where they may
+            be chosen.
         refuse: why it cannot do a node, as a fragment, or None if it can.
         lower: the node in C; called only where `refuse` gave None.
     """
@@ -283,6 +309,7 @@ class Kernel:
     lower: Callable[[Site], Lowered]
     needs: frozenset[str] = frozenset()
     format: str = "int8"
+    bound: Callable[[Site], Bound] | None = None
 
     def reason_against(self, site: Site) -> str | None:
         """Why this variant is out for a site, or None."""

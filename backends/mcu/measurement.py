@@ -10,7 +10,8 @@ from boardfit.ir import Graph
 
 from .emit import core_files
 from .emulator import Program
-from .plan import Plan, tensor_bytes
+from .placement import tensor_bytes
+from .plan import Plan
 
 PREFIX = "model"
 GLUE = "harness_glue.c"

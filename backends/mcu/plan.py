@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from boardfit.board import McuBoard
-from boardfit.errors import InternalError
 from boardfit.ir import Graph, Node
 from boardfit.options import Optimize
 from boardfit.passes.strips import SplitIntoStrips, stages
-from boardfit.plan.arena import ArenaPlan, Buffer, lower_bound, plan_arena
+from boardfit.plan.arena import ArenaPlan, lower_bound
 from boardfit.plan.order import Step, best_order
 
 from .choice import Candidate, choose
 from .code_size import core_key, function_size
 from .kernel import Function, Kernel, Lowered, Site
-from .kernels import variants_of
-from .storage import storage_of
+from .placement import Layer, buffers_of, overlaps_of, place, tensor_bytes
+from .variants import candidates, promising
 from .weight_formats import Forced, forced_format
 from .within import Limits, fastest_within
 
@@ -34,18 +33,6 @@ STRIP_ROWS = (1, 2, 4, 8)
 LEAST_GAIN = 0.02
 """Of the arena, for a split that costs instructions and code."""
 
-ALIGNMENT = 4
-"""Of every tensor in the arena: kernels may load whole words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A node with its kernel."""
-
-    node: Node
-    kernel: Kernel
-    lowered: Lowered
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -58,6 +45,7 @@ class Plan:
         arena: placement of the buffers.
         places: tensor -> offset in the arena, for every tensor that is not a constant.
         scratch: node name -> offset of its scratch memory.
+        sites: node name -> what its kernel was chosen for, with all layouts that were made.
     """
 
     graph: Graph
@@ -66,6 +54,7 @@ class Plan:
     arena: ArenaPlan
     places: Mapping[str, int]
     scratch: Mapping[str, int]
+    sites: Mapping[str, Site] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def functions(self) -> tuple[Function, ...]:
@@ -97,44 +86,6 @@ class Plan:
                 content = table.values.dtype.str, table.values.tobytes()
                 found[place] = first.setdefault(content, place)
         return found
-
-
-def portable_factor(features: frozenset[str]) -> float:
-    """How many times the instructions of Armv7-M the portable kernels take on a core.
-
-    Measured on kws01 as a whole: Armv6-M lacks a long multiplication, an offset in most byte loads and
-    multiply-accumulate (2.4); RV32IMC multiply-accumulate and loads that move their pointer (1.65).
-    """
-    if "thumb" in features:
-        return 1.0 if "long-multiply" in features else 2.4
-    return 1.65
-
-
-def candidates(site: Site, forced: str | None = None) -> list[tuple[Kernel, Lowered]]:
-    """Every variant that can do a site, lowered; `forced`: only those that store the weights in this format.
-
-    Raises:
-        ModelError: there is none.
-    """
-    reasons: list[str] = []
-    found: list[tuple[Kernel, Lowered]] = []
-    for kernel in variants_of(site.node.op):
-        if forced is not None and kernel.format != forced:
-            continue
-        reason = kernel.reason_against(site)
-        if reason is None:
-            lowered = kernel.lower(site)
-            if not kernel.needs:  # portable C, predicted for Armv7-M
-                lowered = replace(lowered, instructions=round(lowered.instructions * portable_factor(site.features)))
-            found.append((kernel, lowered))
-        elif reason not in reasons:
-            reasons.append(reason)
-    if not found:
-        detail = f": {'; '.join(reasons)}" if reasons else ""
-        if forced is not None:
-            raise site.error(f"its weights cannot be stored as {forced}{detail}", hint="force another format, or none")
-        raise site.error(f"no microcontroller code for {site.node.op} here{detail}")
-    return found
 
 
 @functools.lru_cache(maxsize=4)  # validate, estimate and emit ask for the same plan
@@ -203,15 +154,17 @@ class _Lowerings:
             *(id(graph.constants[name]) for name in node.inputs if name in graph.constants),
         )
         if node.op == "Concat" or key not in self.known:  # a join's kernel depends on who makes its inputs
-            options = candidates(Site(node, graph, self.board.features), forced_format(node, self.forced))
+            site = Site(node, graph, self.board.features)
+            # what takes long to lay out takes long to run: the fastest is another
+            options = candidates(site, forced_format(node, self.forced), lambda kernel: False)
             self.known[key] = min(options, key=lambda found: found[1].instructions)
         return Layer(node, *self.known[key])
 
     def peak(self, graph: Graph) -> tuple[int, str]:
         """(bytes every plan of the graph needs, name of a node that needs them)."""
         layers = [self.layer(graph, node) for node in graph.nodes]
-        buffers, shared, _ = _buffers(graph, layers)
-        size, step = lower_bound(buffers, _overlaps(graph, layers, shared, buffers)[0])
+        buffers, shared, _ = buffers_of(graph, layers)
+        size, step = lower_bound(buffers, overlaps_of(graph, layers, shared, buffers)[0])
         return size, layers[min(max(step - 1, 0), len(layers) - 1)].node.name
 
 
@@ -223,16 +176,22 @@ def plan_as_is(
     *,
     reorder: bool,
     limits: Limits | None = None,
+    sites: Mapping[str, Site] | None = None,
 ) -> Plan:
     """Kernels and places for a graph that is not changed; `reorder` searches for the order with the smallest peak.
 
-    With `limits`, the fastest kernels within them in place of the balance that `optimize` asks for.
+    With `limits`, the fastest kernels within them in place of the balance that `optimize` asks for. `sites`: of an
+    earlier plan of the graph, whose layouts are taken over.
 
     Raises:
         ModelError: a node has no kernel.
         DoesNotFitError: nothing keeps the limits.
     """
-    options = [candidates(Site(node, graph, board.features), forced_format(node, forced)) for node in graph.nodes]
+    sites = sites or {node.name: Site(node, graph, board.features) for node in graph.nodes}
+    if limits is None:
+        options = promising(graph, sites, optimize, forced)
+    else:
+        options = [candidates(sites[node.name], forced_format(node, forced)) for node in graph.nodes]
     core, flag = core_key(board.core, board.features), OPTIMIZATION_FLAGS[optimize]
 
     sizes: dict[int, dict[str, int]] = {}
@@ -248,8 +207,8 @@ def plan_as_is(
 
     def ram_bytes(chosen: Sequence[Candidate]) -> int:
         layers = layers_of(chosen)
-        buffers, shared, _ = _buffers(graph, layers)
-        return lower_bound(buffers, _overlaps(graph, layers, shared, buffers)[0])[0]
+        buffers, shared, _ = buffers_of(graph, layers)
+        return lower_bound(buffers, overlaps_of(graph, layers, shared, buffers)[0])[0]
 
     if limits is None:
         layers = layers_of(choose(options, optimize, code_bytes, ram_bytes))
@@ -262,7 +221,7 @@ def plan_as_is(
         layers = _smallest_order(graph, layers)
     graph = replace(graph, nodes=tuple(layer.node for layer in layers))
     arena, places, scratch = place(graph, layers)
-    return Plan(graph, board.features, tuple(layers), arena, places, scratch)
+    return Plan(graph, board.features, tuple(layers), arena, places, scratch, sites)
 
 
 class DoesNotFitError(Exception):
@@ -282,123 +241,3 @@ def _smallest_order(graph: Graph, layers: Sequence[Layer]) -> list[Layer]:
         steps.append(Step(reads, layer.node.outputs, lowered.scratch_bytes, overlap))
     order = best_order(steps, sizes, graph.inputs, graph.outputs)
     return [layers[index] for index in order.steps]
-
-
-def place(graph: Graph, layers: Sequence[Layer]) -> tuple[ArenaPlan, dict[str, int], dict[str, int]]:
-    """Offsets of tensors and scratch memory."""
-    buffers, shared, owners = _buffers(graph, layers)
-    arena = plan_arena(buffers, *_overlaps(graph, layers, shared, buffers))
-    places = {
-        name: arena.offsets[f"tensor {root}"] + _root(shared, name)[1]
-        for root, names in owners.items()
-        for name in names
-    }
-    scratch = {
-        layer.node.name: arena.offsets[f"scratch {layer.node.name}"] for layer in layers if layer.lowered.scratch_bytes
-    }
-    return arena, places, scratch
-
-
-def _buffers(graph: Graph, layers: Sequence[Layer]) -> tuple[list[Buffer], Views, dict[str, list[str]]]:
-    """What is to be placed, which tensors are views of which, and the tensors of each piece of memory.
-
-    Step 0 is before the first layer (inputs are written), step i + 1 is layer i, and the outputs live on to the end.
-    """
-    end = len(layers) + 1
-    first: dict[str, int] = dict.fromkeys(graph.inputs, 0)
-    last: dict[str, int] = {}
-    for step, layer in enumerate(layers, 1):
-        first.update(dict.fromkeys(layer.node.outputs, step))
-        last.update((name, step) for name in layer.node.inputs if name and name not in graph.constants)
-    for name in graph.outputs:
-        last[name] = end
-    shared = _views(graph, layers)
-    owners: dict[str, list[str]] = {}
-    for name in first:
-        owners.setdefault(_root(shared, name)[0], []).append(name)
-    buffers = [
-        Buffer(
-            f"tensor {root}",
-            max(_root(shared, name)[1] + tensor_bytes(graph, name) for name in names),
-            min(first[name] for name in names),
-            max(last.get(name, first[name]) for name in names),
-            ALIGNMENT,
-        )
-        for root, names in owners.items()
-    ]
-    buffers += [
-        Buffer(f"scratch {layer.node.name}", layer.lowered.scratch_bytes, step, step, layer.lowered.scratch_alignment)
-        for step, layer in enumerate(layers, 1)
-        if layer.lowered.scratch_bytes
-    ]
-    return buffers, shared, owners
-
-
-def _overlaps(
-    graph: Graph, layers: Sequence[Layer], shared: Views, buffers: Sequence[Buffer]
-) -> tuple[dict[tuple[str, str], int], list[tuple[str, str]]]:
-    """Pairs (output, dying input) that a layer allows to overlap: with their distance, and at the same place only."""
-    known = {buffer.name: buffer for buffer in buffers}
-    distances: dict[tuple[str, str], int] = {}
-    same: list[tuple[str, str]] = []
-    for step, layer in enumerate(layers, 1):
-        node, lowered = layer.node, layer.lowered
-        if node.outputs[0] in shared:
-            continue  # a part of a larger piece of memory, which other layers fill
-        output = known[f"tensor {_root(shared, node.outputs[0])[0]}"]
-
-        def dying(index: int, node: Node = node, step: int = step, output: Buffer = output) -> Buffer | None:
-            if node.inputs[index] in graph.constants:
-                return None
-            root, offset = _root(shared, node.inputs[index])
-            consumed = known[f"tensor {root}"]
-            free = offset == 0 and consumed.last == step and output.first == step and consumed.name != output.name
-            return consumed if free else None
-
-        for index, distance in lowered.overlap.items():
-            consumed = dying(index)
-            if consumed is not None:
-                distances[output.name, consumed.name] = distance
-        for index in lowered.in_place:
-            consumed = dying(index)
-            # another operand in the same memory may be read in another order, unless it is in_place as well
-            others = [other for i, other in enumerate(node.inputs) if i not in lowered.in_place and other]
-            clash = any(_root(shared, other)[0] == _root(shared, node.inputs[index])[0] for other in others)
-            fits = tensor_bytes(graph, node.outputs[0]) <= tensor_bytes(graph, node.inputs[index])
-            if consumed is not None and fits and not clash:
-                same.append((output.name, consumed.name))
-    return distances, same
-
-
-def tensor_bytes(graph: Graph, name: str) -> int:
-    """Bytes of a tensor in memory."""
-    tensor_type = graph.types[name]
-    return max(1, tensor_type.elements * storage_of(tensor_type.element).bytes)
-
-
-Views = Mapping[str, tuple[str, int]]
-"""Tensor -> (tensor whose memory holds it, byte offset in there)."""
-
-
-def _views(graph: Graph, layers: Sequence[Layer]) -> Views:
-    """Tensors that are parts of others: outputs that are views of an input, inputs that are made inside the output."""
-    shared: dict[str, tuple[str, int]] = {}
-    for layer in layers:
-        node, lowered = layer.node, layer.lowered
-        if lowered.alias is not None:
-            source = node.inputs[lowered.alias]
-            if source in graph.constants:
-                raise InternalError(f"'{node.name}' is a view of a constant, which folding removes")
-            shared[node.outputs[0]] = source, lowered.alias_offset
-        for index, offset in enumerate(lowered.assembled):
-            shared[node.inputs[index]] = node.outputs[0], offset
-    return shared
-
-
-def _root(shared: Views, name: str) -> tuple[str, int]:
-    """(tensor whose memory it is, byte offset in it)."""
-    offset = 0
-    while name in shared:
-        name, further = shared[name]
-        offset += further
-    return name, offset

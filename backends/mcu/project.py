@@ -13,7 +13,8 @@ from boardfit.options import ProjectFormat
 from .emit import interface_context, port_facts
 from .formats import LAYOUTS, format_context, format_files
 from .machines import MACHINES, Machine
-from .plan import Plan, tensor_bytes
+from .placement import tensor_bytes
+from .plan import Plan
 from .render import comment_text, render
 from .storage import storage_of
 

@@ -28,7 +28,8 @@ from boardfit.backends.mcu.emit import core_files
 from boardfit.backends.mcu.kernel import Function, Kernel, Site
 from boardfit.backends.mcu.kernels import variants_of
 from boardfit.backends.mcu.machines import MACHINES, Machine
-from boardfit.backends.mcu.plan import Layer, Plan, place
+from boardfit.backends.mcu.placement import Layer, place
+from boardfit.backends.mcu.plan import Plan
 from boardfit.backends.mcu.render import function_text
 from boardfit.board import McuBoard, find_board
 from boardfit.ir import Affine, Graph, GraphEditor, TensorType

@@ -24,7 +24,9 @@ from boardfit.backends.mcu.emulator import measure
 from boardfit.backends.mcu.kernel import Kernel, Lowered, Site
 from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
-from boardfit.backends.mcu.plan import Layer, Plan, candidates, place, portable_factor
+from boardfit.backends.mcu.placement import Layer, place
+from boardfit.backends.mcu.plan import Plan
+from boardfit.backends.mcu.variants import candidates, portable_factor
 from boardfit.board import McuBoard, find_board
 from boardfit.interp import run
 from boardfit.ir import INT32, Affine, Attrs, Graph, GraphEditor, Source, TensorType

@@ -23,7 +23,8 @@ from boardfit.backends.mcu.emulator import Caches, Program, build, run
 from boardfit.backends.mcu.instruction_mix import CONSTANTS, TABLE
 from boardfit.backends.mcu.kernel import Kernel, Site
 from boardfit.backends.mcu.machines import MACHINES
-from boardfit.backends.mcu.plan import Layer, Plan, place
+from boardfit.backends.mcu.placement import Layer, place
+from boardfit.backends.mcu.plan import Plan
 from boardfit.board import McuBoard, find_board
 
 from .code_size import CORE_BOARDS

@@ -237,6 +237,17 @@ def encode_contexts(matrix: np.ndarray, bias: np.ndarray, places: np.ndarray | N
     )
 
 
+def least_decisions(matrix: np.ndarray) -> int:
+    """Binary decisions of `encode_contexts` without those of biases but one each: counted, nothing is coded."""
+    flags = (matrix != 0).any(axis=0)
+    used = matrix[:, flags] if flags.any() else matrix[:, :1]
+    positions = np.append(np.flatnonzero(used), used.size)
+    lengths = np.floor(np.log2(np.diff(positions, prepend=-1))).astype(np.int64)
+    books = _codebooks(matrix)
+    rank_bits = max(len(books[0]) - 1, len(books[1]) - 1, 0).bit_length()
+    return int((2 * lengths + 1).sum()) + (1 + rank_bits) * (len(positions) - 1) + len(matrix)
+
+
 def decode_contexts(code: ContextCode, places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Matrix (rows, columns) and bias (rows,), int64: the inverse of `encode_contexts`, as the kernels do it."""
     places = np.arange(code.columns) if places is None else places

@@ -93,7 +93,8 @@ class _Pairs:
     def bits(self) -> int:
         """Size of the pairs and of the codes."""
         coded = self.gap_lengths[self.gaps].sum() + self.value_lengths[self.values].sum()
-        return int(coded) + len(_description(self.gap_lengths)) + len(_description(self.value_lengths))
+        codes = (_described(lengths)[1].sum() for lengths in (self.gap_lengths, self.value_lengths))
+        return int(coded) + sum(map(int, codes))
 
 
 def bias_form(bias: np.ndarray) -> tuple[int, int]:
@@ -192,15 +193,22 @@ def _description(lengths: np.ndarray) -> np.ndarray:
 
     0: the same length, 10: one more, 110: one less, 111 and four bits: any.
     """
+    return code_bits(*_described(lengths))
+
+
+def _described(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(numbers, bits of each) of a code's description."""
     symbols = np.flatnonzero(lengths)
-    parts = [code_bits(np.array([len(symbols)]), np.array([SYMBOL_COUNT_BITS]))]
-    before, length = -1, FIRST_LENGTH
-    for symbol in symbols.tolist():
-        own = int(lengths[symbol])
-        change = {0: (0b0, 1), 1: (0b10, 2), -1: (0b110, 3)}.get(own - length, (0b111 << LENGTH_BITS | own, 7))
-        parts += [_gamma(symbol - before), code_bits(np.array([change[0]]), np.array([change[1]]))]
-        before, length = symbol, own
-    return np.concatenate(parts)
+    own = lengths[symbols].astype(np.int64)
+    steps = np.diff(symbols, prepend=-1)
+    change = np.diff(own, prepend=FIRST_LENGTH)
+    known = np.abs(change) <= 1
+    codes = np.where(known, np.array([0b0, 0b10, 0b110])[np.where(known, change, 0)], 0b111 << LENGTH_BITS | own)
+    taken = np.where(known, np.array([1, 2, 3])[np.where(known, change, 0)], 3 + LENGTH_BITS)
+    gamma = 2 * np.floor(np.log2(np.maximum(steps, 1))).astype(np.int64) + 1
+    numbers = np.stack([steps, codes], axis=1).reshape(-1)
+    bits = np.stack([gamma, taken], axis=1).reshape(-1)
+    return np.append(len(symbols), numbers), np.append(SYMBOL_COUNT_BITS, bits)
 
 
 def _read_lengths(reader: BitReader) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boardfit.coding.contexts import decode_contexts, encode_contexts, find_reach, near_signs
+from boardfit.coding.contexts import decode_contexts, encode_contexts, find_reach, least_decisions, near_signs
 from boardfit.coding.pairs import encode_pairs
 
 from .test_pairs import sparse
@@ -102,3 +102,12 @@ def test_sizes_do_not_grow(case: tuple[int, int, float, int]) -> None:
     matrix = sparse(*case, seed=11)
     bias = np.random.default_rng(2).integers(-31, 32, case[0]) << 5
     assert (2 * len(encode_pairs(matrix, bias).words), len(encode_contexts(matrix, bias).data)) == GOLDEN[case]
+
+
+@pytest.mark.parametrize(("density", "clusters"), [(0.02, 16), (0.3, 4), (0.9, 2), (0.0, 2)])
+def test_decisions_are_counted_without_coding(density: float, clusters: int) -> None:
+    """All but those of the biases, of which one each is counted."""
+    matrix = sparse(20, 60, density, clusters, 1)
+    code = encode_contexts(matrix, np.zeros(20, np.int64))
+    least = least_decisions(matrix)
+    assert 0.6 * code.decisions - 120 <= least <= code.decisions

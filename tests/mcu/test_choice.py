@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from boardfit.backends.mcu import variants
 from boardfit.backends.mcu.backend import BACKEND
 from boardfit.backends.mcu.choice import choose
-from boardfit.backends.mcu.kernel import Kernel, Lowered, Site, Table
+from boardfit.backends.mcu.kernel import Bound, Kernel, Lowered, Site, Table
 from boardfit.backends.mcu.plan import make_plan
 from boardfit.board import Memory
 from boardfit.errors import BudgetError, ModelError
@@ -109,3 +110,26 @@ def test_float_graphs_are_judged_by_what_quantization_makes_of_them() -> None:
     assert BACKEND.refuse(graph.nodes[0], graph) is None
     with pytest.raises(ModelError, match="no microcontroller code for Sigmoid"):
         BACKEND.validate(graph, m4(), BackendOptions())
+
+
+@pytest.mark.parametrize(("aim", "instructions", "expected"), [
+    (Optimize.SPEED, 10**6, False),
+    (Optimize.SPEED, 100, True),
+    (Optimize.SIZE, 2000, True),
+])  # fmt: skip
+def test_what_takes_long_is_laid_out_only_where_it_may_be_chosen(
+    monkeypatch: pytest.MonkeyPatch, aim: Optimize, instructions: int, expected: bool
+) -> None:
+    build = Builder("one layer")
+    x = build.input((1, 4), s8())
+    weights = build.constant(np.ones((3, 4), np.int8), s8())
+    graph = build.finish(build.node("Dense", [x, weights], DenseAttrs(), s8()))
+    plain = candidate("plain", 1000, table=400)[0]
+    slow = replace(candidate("slow", instructions, table=10)[0], bound=lambda site: Bound(instructions, 10, 0))
+    monkeypatch.setattr(variants, "variants_of", lambda op: (plain, slow))
+    site = Site(graph.nodes[0], graph, m4().features)
+    (found,) = variants.promising(graph, {graph.nodes[0].name: site}, aim, ())
+    assert ("slow" in names(found)) == expected
+    assert names(variants.candidates(site)) == ["plain", "slow"]  # a board that is short of flash sees all
+    again = variants.candidates(site)
+    assert [lowered for _, lowered in again] == [lowered for _, lowered in variants.candidates(site)]

@@ -14,7 +14,8 @@ from boardfit.backends.mcu.kernel import Site
 from boardfit.backends.mcu.kernels import variants_of
 from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
-from boardfit.backends.mcu.plan import Layer, Plan, make_plan, place
+from boardfit.backends.mcu.placement import Layer, place
+from boardfit.backends.mcu.plan import Plan, make_plan
 from boardfit.board import McuBoard, find_board
 from boardfit.interp import run
 from boardfit.ir import INT32, Affine, Graph
@@ -214,3 +215,14 @@ def test_a_scale_for_each_channel_keeps_its_multipliers() -> None:
     plans = [plan_with(kernel, graph) for kernel in ("dense/huffman", "dense/arithmetic")]
     for outputs in run_on_host(plans, [arrays] * 2, SANITIZE):
         np.testing.assert_array_equal(outputs[0], expected)
+
+
+@pytest.mark.parametrize("graph", [*DENSE, *CONVOLUTION], ids=lambda graph: str(graph.name))
+def test_bounds_are_never_above_what_is_laid_out(graph: Graph) -> None:
+    plan = plan_with(f"{graph.nodes[0].op.lower()}/arithmetic", graph)
+    layer = plan.layers[0]
+    assert layer.kernel.bound is not None
+    least = layer.kernel.bound(Site(graph.nodes[0], graph, plan.features))
+    assert 0 < least.instructions <= layer.lowered.instructions
+    assert least.constant_bytes <= layer.lowered.constant_bytes
+    assert least.scratch_bytes <= layer.lowered.scratch_bytes

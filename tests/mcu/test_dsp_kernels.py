@@ -13,7 +13,8 @@ from boardfit.backends.mcu.kernel import Site
 from boardfit.backends.mcu.kernels import KERNELS
 from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
-from boardfit.backends.mcu.plan import Layer, Plan, place
+from boardfit.backends.mcu.placement import Layer, place
+from boardfit.backends.mcu.plan import Plan
 from boardfit.interp import run
 from boardfit.ir import Graph
 from boardfit.ops.activation import NONE, RELU, Activation

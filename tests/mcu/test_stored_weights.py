@@ -16,7 +16,8 @@ from boardfit.backends.mcu.kernels import KERNELS
 from boardfit.backends.mcu.kernels.stored_values import gaps, grid, refuse_grid
 from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
-from boardfit.backends.mcu.plan import Layer, Plan, make_plan, place
+from boardfit.backends.mcu.placement import Layer, place
+from boardfit.backends.mcu.plan import Plan, make_plan
 from boardfit.backends.mcu.render import function_text
 from boardfit.backends.mcu.weight_formats import forced_formats
 from boardfit.board import McuBoard, find_board

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from boardfit.coding import contexts
-from boardfit.coding.contexts import ContextCode, encode_contexts
+from boardfit.coding.contexts import ContextCode, encode_contexts, least_decisions
 from boardfit.coding.pairs import FEW_VALUES, Widths
 from boardfit.coding.range_coder import START
 from boardfit.ops.conv2d import Conv2DAttrs
 
 from ..kernel import (
+    Bound,
     Call,
     Const,
     Function,
@@ -275,6 +276,16 @@ def _lower(site: Site, format_name: str) -> Lowered:
     )
 
 
+def _least(site: Site) -> Bound:
+    """What the arithmetic code costs at least, without coding anything."""
+    weights = coded_parameters(site).weights
+    matrix = weights.reshape(len(weights), -1)
+    count, used = int(np.count_nonzero(matrix)), int((matrix != 0).any(axis=0).sum())
+    applied = (PER_WEIGHT * count + PER_PLACE * len(matrix)) * geometry(site).places
+    listed = int(np.count_nonzero(matrix, axis=1).max(initial=0))
+    return Bound(round(applied + PER_DECISION * least_decisions(matrix)), 0, 4 * listed + 2 * used)
+
+
 def _kernel(op: str, format_name: str) -> Kernel:
     return Kernel(
         f"{op.lower()}/{format_name}",
@@ -282,6 +293,7 @@ def _kernel(op: str, format_name: str) -> Kernel:
         _refuse,
         functools.partial(_lower, format_name=format_name),
         format=format_name,
+        bound=_least if format_name == "arithmetic" else None,
     )
 
 

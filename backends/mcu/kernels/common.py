@@ -96,7 +96,11 @@ TABLE_ARGUMENTS = (Const("weights"), Const("bias"), Const("multiplier"))
 
 
 def linear_parameters(site: Site, activation: Activation) -> LinearParameters:
-    """Parameters of a dense or convolution node; `linear_refusal` must have given None."""
+    """Parameters of a dense or convolution node, not to be changed; `linear_refusal` must have given None."""
+    return site.once(("linear", activation), lambda: _linear_parameters(site, activation))
+
+
+def _linear_parameters(site: Site, activation: Activation) -> LinearParameters:
     weights = centred_weights(site.required_constant(1), site.x_affine(1))
     bias = site.constant(2)
     values = np.zeros(len(weights), np.int64) if bias is None else bias.astype(np.int64)
