@@ -64,7 +64,8 @@ class Methods:
         losses = (Labels(0.5), Distillation(0.5, temperature=2.0))
         rows: list[Row] = []
         for share in SHARES:
-            tied = TieWeights(1 / share, self.seed)(self._start(LENET300))
+            # the mean of so many random weights is that much smaller: values start as large as those of a dense network
+            tied = TieWeights(1 / share, self.seed)(self._start(LENET300, np.sqrt(share)))
             parameters = sum(round(size / share) for size in (784 * 300, 300 * 100, 100 * 10)) + 410
             made = self._trained(f"hashed-{share}", tied)
             rows.append(self._row(f"hashed 1/{share}", made, parameters))
@@ -101,9 +102,10 @@ class Methods:
             )
         ]
 
-    def _start(self, architecture: Architecture) -> Graph:
+    def _start(self, architecture: Architecture, scale: float = 1.0) -> Graph:
         path = self.folder / f"start-{'-'.join(map(str, architecture.dense))}.onnx"
-        write_onnx(path, architecture, architecture.initial(self.seed))
+        weights = {name: np.float32(scale) * values for name, values in architecture.initial(self.seed).items()}
+        write_onnx(path, architecture, weights)
         return canonicalize(load_model(path))
 
     def _trained(
