@@ -43,7 +43,7 @@ def candidates(
     for kernel in variants_of(site.node.op):
         if forced is not None and kernel.format != forced:
             continue
-        reason = site.once(("reason", kernel.name), functools.partial(kernel.reason_against, site))
+        reason = site.once(("reason", kernel), functools.partial(kernel.reason_against, site))
         if reason is None:
             if forced is not None or kernel.bound is None or wanted(kernel):
                 found.append((kernel, lowered_at(site, kernel)))
@@ -67,7 +67,7 @@ def lowered_at(site: Site, kernel: Kernel) -> Lowered:
         # portable C, predicted for Armv7-M
         return replace(lowered, instructions=round(lowered.instructions * portable_factor(site.features)))
 
-    return site.once(("lowered", kernel.name), lower)
+    return site.once(("lowered", kernel), lower)
 
 
 def promising(graph: Graph, sites: Mapping[str, Site], optimize: Optimize, forced: Forced) -> list[list[Candidate]]:

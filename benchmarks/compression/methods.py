@@ -23,9 +23,8 @@ from boardfit.options import QuantizeOptions
 from boardfit.passes.lower_quantized import LowerQuantized
 from boardfit.passes.signed_integers import SignedIntegers
 from boardfit.pipeline import canonicalize, run_passes
-from boardfit.recipe.train_step import HintedLayers
 from boardfit.train.constraints import FixedPointParameters
-from boardfit.train.losses import Distillation, Labels, Loss
+from boardfit.train.losses import Distillation, Labels, Loss, matching_hints
 from boardfit.train.options import Constraints, TrainOptions, as_real
 from boardfit.train.trainer import Training
 
@@ -91,7 +90,7 @@ class Methods:
         inputs = {dense.inputs[0]: as_real(next(iter(train.inputs.values()))[:CALIBRATION])}
         small = PruneUnits(inputs, UNITS)(dense)
         answers = Distillation(1.0, temperature=2.0)
-        hints = HintedLayers(weight=0.1).loss(small, dense)
+        hints = matching_hints(small, dense, 0.1)
         parameters = sum(c.values.size for c in small.constants.values())
         return [
             self._row(name, self._trained(file, small, losses, teacher=dense), parameters)

@@ -154,8 +154,8 @@ def _refusal(found: Infeasible | NotFound, table: FormTable, board: Board, model
             for shortage in found.nearest.estimate.shortages
         )
         note = (
-            f"not proven, but of {found.measured} choices of pruned, shared, narrower or factored weights none fits: the nearest "
-            f"takes {total.flash:,} bytes of flash and {total.ram:,} bytes of RAM ({short})"
+            f"not proven, but of {found.measured} choices of pruned, shared, narrower or factored weights none fits: "
+            f"the nearest takes {total.flash:,} bytes of flash and {total.ram:,} bytes of RAM ({short})"
         )
     try:
         check_budget(table.plain, board, model)

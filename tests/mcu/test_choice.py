@@ -133,3 +133,13 @@ def test_what_takes_long_is_laid_out_only_where_it_may_be_chosen(
     assert names(variants.candidates(site)) == ["plain", "slow"]  # a board that is short of flash sees all
     again = variants.candidates(site)
     assert [lowered for _, lowered in again] == [lowered for _, lowered in variants.candidates(site)]
+
+
+def test_variants_of_one_name_for_different_cores_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = Builder("one layer")
+    x = build.input((1, 4), s8())
+    graph = build.finish(build.node("Dense", [x, build.constant(np.ones((3, 4), np.int8), s8())], DenseAttrs(), s8()))
+    other_core = replace(candidate("tile", 10)[0], needs=frozenset({"no such feature"}))
+    monkeypatch.setattr(variants, "variants_of", lambda op: (candidate("tile", 1000)[0], other_core))
+    found = variants.candidates(Site(graph.nodes[0], graph, m4().features))
+    assert [lowered.instructions for _, lowered in found] == [1000]

@@ -59,9 +59,7 @@ def test_parameters_live_on_a_grid() -> None:
 def test_hints_are_trained_with(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
     graph = dense_network()
-    steps = (
-        "{prune-units: {share: 0.5}}, {train: {options: {epochs: 2}, hints: 0.1, distillation: {}}}"
-    )
+    steps = "{prune-units: {share: 0.5}}, {train: {options: {epochs: 2}, hints: 0.1, distillation: {}}}"
     made = recipe(steps).apply(graph, 0, replace(context(graph), checkpoints=tmp_path))
     assert weight_layers(made)[0].weights.shape == (16, 12)
     assert [path.name for path in tmp_path.iterdir()] == ["step-2.npz"]
