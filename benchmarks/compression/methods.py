@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from boardfit.compress.cluster import TieWeights
 from boardfit.compress.prune_units import PruneUnits
 from boardfit.compress.ptq import quantize_for_mcu
