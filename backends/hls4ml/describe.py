@@ -12,6 +12,7 @@ from boardfit.board import FpgaBoard
 from boardfit.errors import InternalError
 from boardfit.estimate.fpga import DesignDescription, Fifo, FpgaEstimate, LayerDescription, Precision, WeightStatistics
 from boardfit.estimate.fpga import LayerEstimate as FpgaLayer
+from boardfit.estimate.fpga.description import MATRIX_KINDS
 from boardfit.estimate.fpga.layer_cost import Pricing
 from boardfit.estimate.report import Estimate, LayerEstimate
 from boardfit.ir import FixedPoint, Graph
@@ -23,6 +24,7 @@ from boardfit.resources import Resources
 
 from .layer import HlsLayer
 from .layers import LayerList
+from .serial_layers import SERIAL_CLASSES
 from .shapes import layer_shapes
 from .streams import FifoKey, Streams, choose_fifos, make_streams
 
@@ -38,6 +40,8 @@ KINDS = {
     "BoardfitDense": "dense",
     "BoardfitDepthwiseConv2D": "depthwise",
     "BoardfitPick": "resize",
+    "BoardfitPointwise": "pointwise",
+    "BoardfitSerialConv2D": "conv",
     "LeakyReLU": "leaky_relu",
     "PReLU": "leaky_relu",
     "UnaryLUT": "sigmoid",
@@ -101,7 +105,8 @@ def _describe(
     if kind in ("conv", "pointwise", "depthwise") and io_type is IoType.STREAM and any(pads):
         height, width, channels = shape_in
         padded = (height + pads[0] + pads[1], width + pads[2] + pads[3], channels)
-        found.append(_plain(f"pad_{layer.name}", "pad", source, shape_in, io_type, padded))
+        if layer.class_name not in SERIAL_CLASSES:
+            found.append(_plain(f"pad_{layer.name}", "pad", source, shape_in, io_type, padded))
         shape_in = padded
     n_in, n_out = int(np.prod(shape_in)), int(np.prod(shape_out))
     products = 0
@@ -146,7 +151,7 @@ def _describe(
             io_type=io_type.value,
             table_size=attributes.get("exp_table_size", attributes.get("table_size", 1024)),
             table_bits=table.width if table else 18,
-            implementation="boardfit" if kind in ("dense", "depthwise") else "",
+            implementation="boardfit" if kind in MATRIX_KINDS else "",
             n_zeros=None if values is None else int(np.count_nonzero(np.asarray(values) == 0)),
         )
     )

@@ -4,28 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from boardfit.options import HlsTool
 
 from .render import render
 
 TOOLS = ("Vivado", "Vitis")
 HEADER = "nnet_boardfit.h"
 
+WINDOW_MEMORY = {
+    HlsTool.VIVADO: "#pragma HLS RESOURCE variable=window core=RAM_2P_LUTRAM",
+    HlsTool.VITIS: "#pragma HLS BIND_STORAGE variable=window type=ram_2p impl=lutram",
+}
+"""How the windows of convolutions are bound to memories made of LUTs: they are wide, and a few dozen words deep."""
+
+
+DENSE_SIZES = ("n_in", "n_out", "lanes")
+POINTWISE_SIZES = (*DENSE_SIZES, "in_height", "in_width", "stride_height", "stride_width")
+IMAGE_SIZES = ("in_height", "in_width", "n_chan", "filt_height", "filt_width", "stride_height", "stride_width")
+WINDOW_SIZES = (*IMAGE_SIZES, "n_filt", "filters", "pad_top", "pad_bottom", "pad_left", "pad_right")
+"""Attributes of boardfit's layers with weights that their functions are told."""
+
 
 @contextlib.contextmanager
-def extension(folder: Path) -> Iterator[None]:
+def extension(folder: Path, tool: HlsTool) -> Iterator[None]:
     """hls4ml with boardfit's layers; afterwards it is as it was, but for classes nobody else asks for.
 
     Args:
         folder: an existing folder for the C++ header with their functions, which is copied into the project.
+        tool: whose pragmas the header has.
     """
     from hls4ml.backends import get_backend
 
     _register_layers()
     header = folder / HEADER
-    header.write_text(render(f"{HEADER}.j2"), encoding="utf-8")
+    header.write_text(render(f"{HEADER}.j2", window_memory=WINDOW_MEMORY[tool]), encoding="utf-8")
     backends = [get_backend(tool) for tool in TOOLS]
     for backend in backends:
         backend.register_source(header)
@@ -44,7 +60,10 @@ def _register_layers() -> None:
     from hls4ml.backends import get_backend
     from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
     from hls4ml.backends.vivado.passes import convolution_templates as stock
+    from hls4ml.model.attributes import TypeAttribute, WeightAttribute
     from hls4ml.model.layers import Conv2D, Dense, DepthwiseConv2D, Layer, register_layer
+
+    weighted = [WeightAttribute("weight"), WeightAttribute("bias"), *map(TypeAttribute, ("weight", "bias", "accum"))]
 
     # hls4ml finds templates by the class's name, so the names below are part of the contract
 
@@ -149,11 +168,7 @@ def _register_layers() -> None:
             super().__init__(BoardfitDense)
 
         def format(self, node: Any) -> str:
-            sizes = ("n_in", "n_out", "lanes")
-            numbers = "".join(f"    static const unsigned {name} = {node.get_attr(name)};\n" for name in sizes)
-            return (
-                f"struct config{node.index} {{\n{numbers}{_linear_types(node, self._default_config_params(node))}}};\n"
-            )
+            return _linear_config(node, DENSE_SIZES, self._default_config_params(node))
 
     class DenseCall(FunctionCallTemplate):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -171,11 +186,7 @@ def _register_layers() -> None:
             super().__init__(BoardfitDepthwiseConv2D)
 
         def format(self, node: Any) -> str:
-            sizes = ("in_height", "in_width", "n_chan", "filt_height", "filt_width", "stride_height", "stride_width")
-            numbers = "".join(f"    static const unsigned {name} = {node.get_attr(name)};\n" for name in sizes)
-            return (
-                f"struct config{node.index} {{\n{numbers}{_linear_types(node, self._default_config_params(node))}}};\n"
-            )
+            return _linear_config(node, IMAGE_SIZES, self._default_config_params(node))
 
     class DepthwiseCall(FunctionCallTemplate):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -185,7 +196,59 @@ def _register_layers() -> None:
         def format(self, node: Any) -> str:
             return _linear_call(node, self._default_function_params(node), "boardfit_depthwise")
 
+    class BoardfitPointwise(Layer):  # type: ignore[misc]
+        """A 1x1 convolution of a stream that makes one result after the other."""
+
+        _expected_attributes = weighted
+
+        def initialize(self) -> None:
+            self.add_output_variable(self.get_attr("out_shape"))
+            self.add_weights()
+            self.add_bias()
+
+    class PointwiseConfig(LayerConfigTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(BoardfitPointwise)
+
+        def format(self, node: Any) -> str:
+            return _linear_config(node, POINTWISE_SIZES, self._default_config_params(node))
+
+    class PointwiseCall(FunctionCallTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            headers = ["nnet_utils/nnet_mult.h", f"nnet_utils/{HEADER}"]
+            super().__init__(BoardfitPointwise, include_header=headers)
+
+        def format(self, node: Any) -> str:
+            return _linear_call(node, self._default_function_params(node), "boardfit_pointwise")
+
+    class BoardfitSerialConv2D(Layer):  # type: ignore[misc]
+        """A convolution of a stream, with its border, that makes one channel after the other."""
+
+        _expected_attributes = weighted
+
+        def initialize(self) -> None:
+            self.add_output_variable(self.get_attr("out_shape"))
+            self.add_weights()
+            self.add_bias()
+
+    class SerialConfig(LayerConfigTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(BoardfitSerialConv2D)
+
+        def format(self, node: Any) -> str:
+            return _linear_config(node, WINDOW_SIZES, self._default_config_params(node))
+
+    class SerialCall(FunctionCallTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            headers = ["nnet_utils/nnet_mult.h", f"nnet_utils/{HEADER}"]
+            super().__init__(BoardfitSerialConv2D, include_header=headers)
+
+        def format(self, node: Any) -> str:
+            return _linear_call(node, self._default_function_params(node), "boardfit_conv")
+
     register_layer("BoardfitClamp", BoardfitClamp)
+    register_layer("BoardfitPointwise", BoardfitPointwise)
+    register_layer("BoardfitSerialConv2D", BoardfitSerialConv2D)
     register_layer("BoardfitDepthwiseConv2D", BoardfitDepthwiseConv2D)
     register_layer("BoardfitDense", BoardfitDense)
     register_layer("BoardfitConv2D", BoardfitConv2D)
@@ -193,8 +256,15 @@ def _register_layers() -> None:
     register_layer("BoardfitArgMax", BoardfitArgMax)
     backend = get_backend("vivado")  # Vitis applies the templates of Vivado too
     own = (ClampConfig, ClampCall, PickConfig, PickCall, ArgMaxConfig, ArgMaxCall, DenseConfig, DenseCall)
-    for template in (*own, DepthwiseConfig, DepthwiseCall, ConvConfig, ConvCall):
+    linear = (DepthwiseConfig, DepthwiseCall, ConvConfig, ConvCall, PointwiseConfig, PointwiseCall)
+    for template in (*own, *linear, SerialConfig, SerialCall):
         backend.register_template(template)
+
+
+def _linear_config(node: Any, sizes: Sequence[str], params: Mapping[str, Any]) -> str:
+    """The configuration of one of boardfit's functions with weights."""
+    numbers = "".join(f"    static const unsigned {name} = {node.get_attr(name)};\n" for name in sizes)
+    return f"struct config{node.index} {{\n{numbers}{_linear_types(node, params)}}};\n"
 
 
 def _linear_types(node: Any, params: Mapping[str, Any]) -> str:

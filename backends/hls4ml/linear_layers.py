@@ -15,6 +15,7 @@ from boardfit.options import Strategy
 from boardfit.plan.fpga import UNROLL_LIMIT
 
 from .layer import HlsLayer, LayerContext
+from .serial_layers import serial_convolution
 
 ZERO = FixedPoint(False, 1, 0)
 """Type of a bias that is not there."""
@@ -73,7 +74,7 @@ def _dense_at_positions(node: Node, context: LayerContext, weights: np.ndarray, 
         "out_shape": [*positions, filters],
     }
     if context.streams or len(positions) == 2:
-        return [linear_layer(node, context, "BoardfitConv2D", attributes)]
+        return [convolution_layer(node, context, "BoardfitConv2D", attributes)]
     name = context.name(node)
     attributes["out_shape"] = [height, width, filters]
     source = context.element(node.inputs[0])
@@ -130,7 +131,7 @@ def conv2d(node: Node, context: LayerContext) -> list[HlsLayer]:
     attributes["weight_data"] = spread_groups(kernel, attrs.groups).transpose(1, 2, 3, 0).copy()
     single = kernel.shape[1] == kernel.shape[2] == 1
     class_name = "BoardfitConv2D" if context.streams and single and kernel.size > UNROLL_LIMIT else "Conv2D"
-    return [linear_layer(node, context, class_name, attributes)]
+    return [convolution_layer(node, context, class_name, attributes)]
 
 
 def is_depthwise(node: Node, context: LayerContext) -> bool:
@@ -236,6 +237,20 @@ def accumulator_type(node: Node, context: LayerContext) -> FixedPoint:
         context.element(bias) if bias else None,
         context.raw(bias) if bias else None,
     ).element
+
+
+def convolution_layer(
+    node: Node,
+    context: LayerContext,
+    class_name: str,
+    attributes: dict[str, Any],
+    inputs: tuple[str, ...] | None = None,
+) -> HlsLayer:
+    """A full convolution: by a kernel of boardfit's own where one serves its reuse factor, else of this class."""
+    own = serial_convolution(attributes, context.plan.layers[node.name], context.plan.io_type)
+    if own is not None:
+        class_name, attributes = own[0], dict(own[1])
+    return linear_layer(node, context, class_name, attributes, inputs)
 
 
 def linear_layer(

@@ -12,7 +12,7 @@ from boardfit.ops.conv_transpose2d import ConvTranspose2DAttrs
 from boardfit.ops.spec import attrs_as
 
 from .layer import HlsLayer, LayerContext
-from .linear_layers import bias_attributes, linear_layer, spread_groups, spread_taps
+from .linear_layers import bias_attributes, convolution_layer, spread_groups, spread_taps
 from .picks import Picks, picks_of, stuffed_picks
 
 
@@ -51,7 +51,7 @@ def conv_transpose2d(node: Node, context: LayerContext) -> list[HlsLayer]:
     }
     return [
         _pick(node, context, name, picks, stuffed, context.element(node.inputs[0])),
-        linear_layer(node, context, "Conv2D", attributes, (name,)),
+        convolution_layer(node, context, "Conv2D", attributes, (name,)),
     ]
 
 

@@ -99,7 +99,7 @@ def write_project(network: LayerList, settings: Settings, fifos: Mapping[FifoKey
     with (
         tempfile.TemporaryDirectory(prefix="boardfit-hls4ml-") as folder,
         quiet_hls4ml(),
-        extension(Path(folder)),
+        extension(Path(folder), settings.tool),
         adder_graphs(network),
     ):
         from hls4ml.model.graph import ModelGraph

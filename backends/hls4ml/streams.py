@@ -15,12 +15,14 @@ from boardfit.estimate.fpga import Fifo, LayerDescription
 from boardfit.estimate.fpga.coefficients import load_coefficients
 from boardfit.estimate.fpga.description import MATRIX_KINDS
 from boardfit.estimate.fpga.memory import bram18_blocks
-from boardfit.estimate.fpga.terms import SHIFT_REGISTER, in_block_ram
+from boardfit.estimate.fpga.serial import SHIFT_REGISTER
+from boardfit.estimate.fpga.terms import in_block_ram
 from boardfit.estimate.fpga.timing import Timing
 from boardfit.plan.stream_schedule import Channel, Process, StreamNetwork, pipeline, schedules
 
 from .layer import HlsLayer
 from .layers import LayerList
+from .serial_layers import SERIAL_CLASSES
 
 FifoKey = tuple[str, str, int]
 """A FIFO by the layer that writes it, the layer that reads it, and which of its inputs it is."""
@@ -174,6 +176,11 @@ def _process(
         return Process(layer.name, given, 1, cycles, (every,), (np.array([given - 1]),), timing.interval)
     if kind == "global_pool":
         return pipeline(layer.name, given, _cycles(timing, given), _depth(timing), (every,), (np.array([given - 1]),))
+    if layer.class_name in SERIAL_CLASSES:
+        steps = described.positions_in
+        cycles = _cycles(timing, steps)
+        reads_in = _inside(layer, described)
+        return Process(layer.name, steps, cycles, cycles, (reads_in,), (_window_steps(described, layer),), cycles)
     windows = kind in MATRIX_KINDS or kind == "pool"
     writes = _window_steps(described, layer) if windows else every
     reads = tuple(np.arange(source.words) for source in sources)
@@ -201,12 +208,21 @@ def _window_steps(described: LayerDescription, layer: HlsLayer) -> np.ndarray:
 
 def _padding(layer: HlsLayer, described: LayerDescription, timing: Timing) -> Process:
     """A step for each pixel of the larger image; those inside the border read."""
-    top, left = layer.attributes["pad_top"], layer.attributes["pad_left"]
-    rows = np.arange(described.height_in) + top
-    columns = np.arange(described.width_in) + left
-    reads = (rows[:, None] * described.width_out + columns[None, :]).reshape(-1)
+    reads = _border(layer, (described.height_in, described.width_in), described.width_out)
     words = described.height_out * described.width_out
     return pipeline(described.name, words, 1, _depth(timing), (reads,), (np.arange(words),))
+
+
+def _inside(layer: HlsLayer, described: LayerDescription) -> np.ndarray:
+    """Steps over the padded image that read a word."""
+    return _border(layer, (layer.attributes["in_height"], layer.attributes["in_width"]), described.width_in)
+
+
+def _border(layer: HlsLayer, image: tuple[int, int], width: int) -> np.ndarray:
+    """Places of an image's pixels in a larger one of this width."""
+    rows = np.arange(image[0]) + layer.attributes["pad_top"]
+    columns = np.arange(image[1]) + layer.attributes["pad_left"]
+    return np.asarray((rows[:, None] * width + columns[None, :]).reshape(-1))
 
 
 def _copies(known: tuple[LayerDescription, Timing], words: int, copies: int) -> Process:

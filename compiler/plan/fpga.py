@@ -51,12 +51,15 @@ class Product:
         n_in, n_out: as hls4ml counts them; a depthwise layer has n_in products, others n_in * n_out.
         depthwise: whether it is one.
         positions: how often it is evaluated in one inference.
+        taps, height: of the kernel of a convolution.
     """
 
     n_in: int
     n_out: int
     depthwise: bool
     positions: int
+    taps: int = 1
+    height: int = 1
 
     @property
     def products(self) -> int:
@@ -80,7 +83,7 @@ def product_of(node: Node, graph: Graph) -> Product | None:
         channels = graph.types[node.inputs[0]].shape[3]
         positions = math.prod(graph.types[node.outputs[0]].shape[1:3])
         depthwise = node.op == "Conv2D" and attrs.groups > 1 and weights[3] == 1 and weights[0] == attrs.groups
-        return Product(height * width * channels, weights[0], depthwise, positions)
+        return Product(height * width * channels, weights[0], depthwise, positions, height * width, height)
     positions = math.prod(graph.types[node.outputs[0]].shape[:-1])
     return Product(weights[1], weights[0], False, positions)
 
@@ -98,9 +101,23 @@ def legal_reuse_factors(product: Product) -> list[int]:
     return small + large
 
 
-def allowed_reuse_factors(product: Product, most: int | None = None) -> list[int]:
-    """Legal reuse factors that also keep the tools' unroll limit, up to `most`."""
+def serial_reuse_factors(product: Product) -> list[int]:
+    """Reuse factors of boardfit's own kernel for streamed convolutions: as many filters side by side as divide them.
+
+    It makes one channel after the other, all taps at once.
+    """
+    if product.depthwise or product.height == 1:
+        return []
+    channels = product.n_in // product.taps
+    found = [channels * product.n_out // k for k in range(1, product.n_out + 1) if product.n_out % k == 0]
+    return [factor for factor in found if factor > 1]
+
+
+def allowed_reuse_factors(product: Product, io_type: IoType, most: int | None = None) -> list[int]:
+    """Reuse factors some kernel computes right that also keep the tools' unroll limit, up to `most`, ascending."""
     legal = legal_reuse_factors(product)
+    if io_type is IoType.STREAM:
+        legal = sorted({*legal, *serial_reuse_factors(product)})
     return [rf for rf in legal if product.multipliers(rf) < UNROLL_LIMIT and (most is None or rf <= most)]
 
 
@@ -175,7 +192,7 @@ def _candidates(
             op_type=node.source.op_type,
             hint="give --io-type io_stream, or leave --strategy to the planner",
         )
-    legal = allowed_reuse_factors(product, largest_reuse_factor(node, product, io_type))
+    legal = allowed_reuse_factors(product, io_type, largest_reuse_factor(node, product, io_type))
     if reuse is not None and (legal or only_latency):
         return [_asked(node, product, legal, reuse, options.strategy, only_latency)]
     plans: list[LayerPlan] = []

@@ -59,7 +59,7 @@ def test_plans_keep_the_dsp_share_and_the_unroll_limit() -> None:
 def test_the_unroll_limit_excludes_4096_products() -> None:
     product = Product(128, 32, False, 1)
     assert product.products == UNROLL_LIMIT
-    assert allowed_reuse_factors(product)[0] == 2
+    assert allowed_reuse_factors(product, IoType.PARALLEL)[0] == 2
 
 
 def test_a_reuse_factor_of_the_user_becomes_the_next_legal_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,16 @@ import pytest
 
 from boardfit.backends.hls4ml import BACKEND
 from boardfit.backends.hls4ml.layers import make_layers
-from boardfit.backends.hls4ml.planning import estimate_plan
+from boardfit.backends.hls4ml.planning import describe, estimate_plan
+from boardfit.backends.hls4ml.project import Settings, write_project
+from boardfit.backends.hls4ml.testbench import testbench as make_bench
 from boardfit.board import FpgaBoard, find_board
-from boardfit.estimate.fpga import legal_reuse_factors, serial_lanes
+from boardfit.estimate.fpga import legal_reuse_factors, serial_filters, serial_lanes
 from boardfit.ir import Graph
 from boardfit.ops.activation import RELU
 from boardfit.options import BackendOptions, HlsTool, IoType, Strategy
-from boardfit.plan.fpga import FpgaPlan, find_candidates
+from boardfit.plan.fpga import FpgaPlan, LayerPlan, find_candidates
+from boardfit.plan.stream_schedule import simulate
 
 from .networks import Builder, lowered
 
@@ -93,3 +97,48 @@ def test_depthwise_convolutions(tool: HlsTool, tmp_path: Path) -> None:
     artifact.with_manifest({}).write(tmp_path / "out")
     found = BACKEND.execute(tmp_path / "out", [network.inputs[name] for name in network.fixed.inputs], "csim")
     assert np.array_equal(found[0], network.expected[network.fixed.outputs[0]])
+
+
+def test_filters_divide_the_outputs() -> None:
+    for channels, filters in [(16, 32), (3, 16), (1, 6), (5, 1)]:
+        factors = [n for n in range(1, channels * filters + 1) if serial_filters(channels, filters, n)]
+        assert factors == [
+            n for n in range(2, channels * filters + 1) if channels * filters % n == 0 and n % channels == 0
+        ]
+
+
+def convolutions() -> Graph:
+    """Borders on all sides, strides in both directions, one channel and several."""
+    b = Builder(5)
+    x = b.conv(b.input("x", 7, 6, 1), 6, (3, 3), pads=(1, 1, 1, 1), activation=RELU)
+    x = b.conv(x, 4, (3, 2), strides=(2, 1), pads=(0, 1, 1, 0), activation=RELU)
+    x = b.conv(x, 6, (1, 1), strides=(1, 2))
+    b.conv(x, 4, (2, 3), strides=(1, 2), pads=(1, 0, 0, 2), out=True)
+    return b.editor.finish()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+@pytest.mark.parametrize(("tool", "reuse"), [(HlsTool.VITIS, (6, 24, 24, 12)), (HlsTool.VIVADO, (2, 12, 12, 6))])
+def test_convolutions(tool: HlsTool, reuse: tuple[int, ...], tmp_path: Path) -> None:
+    network = lowered(convolutions(), width=9)
+    given = BackendOptions(tool=tool, io_type=IoType.STREAM)
+    names = [node.name for node in network.fixed.nodes if node.op == "Conv2D"]
+    plans = (LayerPlan(Strategy.RESOURCE, factor) for factor in reuse)
+    plan = FpgaPlan(IoType.STREAM, dict(zip(names, plans, strict=True)))
+    candidates = find_candidates(network.fixed, given).layers
+    assert all(layer in candidates[name] for name, layer in plan.layers.items())
+    described = describe(network.fixed, board(), given, plan)
+    assert all(not layer.name.startswith("pad_") for layer in described.design.layers)  # the border is made inside
+    settings = Settings("net", tool, IoType.STREAM, board().part, 10.0)
+    project = write_project(described.network, settings, described.fifos)
+    source = project.files["firmware/net.cpp"]
+    assert source.count(b"boardfit_conv<") == 3 and source.count(b"boardfit_pointwise<") == 1
+    artifact = BACKEND.emit(network.fixed, board(), given)
+    files = {**artifact.files, **project.files, "net_test.cpp": make_bench(project, stream=True).encode()}
+    replace(artifact, files=files).with_manifest({}).write(tmp_path / "out")
+    found = BACKEND.execute(tmp_path / "out", [network.inputs[name] for name in network.fixed.inputs], "csim")
+    assert np.array_equal(found[0], network.expected[network.fixed.outputs[0]])
+    assert described.streams is not None
+    run = simulate(described.streams.network, [described.fifos[key].depth for key in described.streams.keys], 2)
+    assert not run.blocked

@@ -4,7 +4,7 @@ from .description import DesignDescription, Fifo, LayerDescription, WeightStatis
 from .estimate_types import Figure, FpgaEstimate, LayerEstimate, Stage
 from .model import estimate
 from .precision import Precision, parse_precision
-from .reuse import legal_reuse_factors, nearest_reuse_factor, serial_lanes
+from .reuse import legal_reuse_factors, nearest_reuse_factor, serial_filters, serial_lanes
 from .table import TableResult, TableRow, predict_rows, predict_table, write_table
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "parse_precision",
     "predict_rows",
     "predict_table",
+    "serial_filters",
     "serial_lanes",
     "write_table",
 ]

@@ -31,3 +31,12 @@ def serial_lanes(n_in: int, n_out: int, reuse_factor: int) -> int:
     """
     lanes, rest = divmod(n_in * n_out, reuse_factor)
     return lanes if reuse_factor > n_in and not rest and n_in % lanes == 0 else 0
+
+
+def serial_filters(channels: int, filters: int, reuse_factor: int) -> int:
+    """Filters side by side of a convolution that makes one channel of its window after the other, or 0.
+
+    All taps of the window are multiplied at once, so the reuse factor is channels * filters / (filters side by side).
+    """
+    together, rest = divmod(channels * filters, reuse_factor)
+    return together if reuse_factor > 1 and not rest and together and filters % together == 0 else 0

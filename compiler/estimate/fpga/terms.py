@@ -16,7 +16,7 @@ from .coefficients import Coefficients
 from .description import MATRIX_KINDS, TABLE_KINDS, DesignDescription, Fifo, LayerDescription
 from .memory import bram18_blocks, fifo_blocks, weight_blocks, weight_blocks_synthesised
 from .multipliers import Multipliers, expected_weights
-from .reuse import serial_lanes
+from .serial import SHIFT_REGISTER, is_serial, serial_terms
 from .timing import Timing
 
 Terms = Mapping[str, float]
@@ -53,15 +53,12 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
             ff["hold_products"] = m.nonzero * accum
         else:
             ff["pipeline"] = m.nonzero * accum * timing.registers
-    elif is_serial(layer) and layer.kind == "depthwise":
-        _serial_depthwise(layer, m, lut, ff, bram)
-        kept.update(bram)
     elif is_serial(layer):
-        # inputs go round, outputs are shifted in: no accumulator and no input is selected
-        lut["accumulate_shared"] = ff["accumulate_shared"] = m.instances * accum
-        lut["select_input"] = layer.n_in * inputs
-        lut["fabric_multiply"] = m.fabric * layer.weight_precision.width * inputs
-        ff["pipeline"] = layer.n_in * inputs + layer.n_out * layer.result_precision.width
+        own = serial_terms(layer, m)
+        lut.update(own.lut)
+        ff.update(own.ff)
+        bram.update(own.bram)
+        kept.update(own.bram)
     else:
         per_output = layer.reuse_factor / max(1, layer.n_in)
         lut["accumulate_shared"] = m.instances * accum
@@ -95,29 +92,6 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
     if stream:
         lut["stream_words"] = layer.input_pack * inputs + layer.n_out * layer.result_precision.width
     return Ingredients(lut, ff, bram, kept, m.dsp)
-
-
-def is_serial(layer: LayerDescription) -> bool:
-    """Whether a layer is boardfit's own kernel that makes one output, or one channel, after the other."""
-    if layer.implementation != "boardfit" or layer.io_type != "io_stream" or layer.strategy != "resource":
-        return False
-    if layer.kind == "depthwise":
-        return layer.kernel_height > 1 and layer.reuse_factor == layer.channels_in
-    return layer.kind == "dense" and serial_lanes(layer.n_in, layer.n_out, layer.reuse_factor) > 0
-
-
-def _serial_depthwise(
-    layer: LayerDescription, m: Multipliers, lut: dict[str, float], ff: dict[str, float], bram: dict[str, float]
-) -> None:
-    """Lines and windows are memories addressed by the channel; the pixel is shifted in and out."""
-    inputs, accum, taps = layer.input_precision.width, layer.accum_precision.width, layer.kernel_height
-    taps *= layer.kernel_width
-    lut["accumulate_shared"] = ff["accumulate_shared"] = m.instances * accum
-    lut["fabric_multiply"] = m.fabric * layer.weight_precision.width * inputs
-    lut["select_input"] = layer.channels_in * inputs
-    lut["line_buffer"] = taps * math.ceil(layer.channels_in / SHIFT_REGISTER) * inputs
-    ff["pipeline"] = layer.channels_in * (inputs + layer.result_precision.width)
-    bram["lines"] = (layer.kernel_height - 1) * bram18_blocks(layer.width_in * layer.channels_in, inputs)
 
 
 def _window(layer: LayerDescription, lut: dict[str, float], ff: dict[str, float]) -> None:
@@ -254,10 +228,6 @@ def connection_ingredients(design: DesignDescription, coefficients: Coefficients
     lut = {"fifo_count": count, "fifo_register_bits": shallow_bits, "fifo_bits": deep_bits, "line_buffer": shifted}
     ff = {"fifo_count": count, "fifo_register_bits": shallow_bits, "fifo_bits": deep_bits}
     return Ingredients(lut, ff, {"fifos": blocks}, {"fifos": kept}, 0.0)
-
-
-SHIFT_REGISTER = 32
-"""Bits that one LUT of the families in question holds as a shift register (SRLC32E)."""
 
 
 def in_block_ram(depth: int, width: int, coefficients: Coefficients) -> bool:

@@ -14,6 +14,7 @@ from .coefficients import Coefficients
 from .description import MATRIX_KINDS, TABLE_KINDS, DesignDescription, LayerDescription
 from .device import Device
 from .multipliers import Multipliers, expected_weights
+from .serial import is_serial, serial_cycles
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,9 @@ def _matrix_timing(layer: LayerDescription, multipliers: Multipliers, clock: Clo
         # Vivado HLS rewinds the loop, Vitis HLS starts it anew.
         return Timing(total, total if clock.vitis else steps * per_step, depth, not clock.vitis, registers)
     positions = layer.positions_in
-    if not multipliers.unrolled:
+    if is_serial(layer):
+        total = serial_cycles(layer, _pixel_overhead(clock))
+    elif not multipliers.unrolled:
         total = positions * (layer.reuse_factor + _pixel_overhead(clock)) + (0 if clock.late else 1)
     elif layer.reuse_factor == 1 or not multipliers.shared:
         total = positions * max(1, interval) + 3 + depth * 3 // 2
