@@ -16,7 +16,7 @@ from .ir.types import Affine, FixedPoint
 from .options import BackendOptions, ImportOptions, QuantizeOptions
 from .prepare import Prepared
 
-PACKAGES = {"mcu": ("onnx", "numpy"), "fpga": ("onnx", "numpy", "hls4ml")}
+PACKAGES = {"mcu": ("onnx", "numpy"), "fpga": ("onnx", "numpy", "hls4ml", "da4ml")}
 """Kind of board -> packages whose version may change the bytes."""
 
 
@@ -46,6 +46,7 @@ def manifest_facts(
             "budget": plain(estimate.budget),
             "interval": estimate.interval,
             "clock_mhz": estimate.clock_mhz,
+            **({"notes": list(estimate.notes)} if estimate.notes else {}),
             **({"predictions": plain(estimate.predictions)} if estimate.predictions else {}),
         },
         "plan": [_layer(layer) for layer in estimate.layers],

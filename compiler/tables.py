@@ -134,7 +134,7 @@ def estimate_tables(found: Estimate) -> list[Printable]:
     ]
     headings = ("node", "operator", *(HEADINGS[name] for name in columns), "interval", "implementation")
     parts.append(table("", headings, rows))
-    parts.append(_speed(found))
+    parts += [_speed(found), *found.notes]
     if not found.fits:
         short = ", ".join(HEADINGS[shortage.resource] for shortage in found.shortages)
         parts.append(f"does not fit: {short}")
@@ -144,7 +144,7 @@ def estimate_tables(found: Estimate) -> list[Printable]:
 def compilation_tables(made: Compilation) -> list[Printable]:
     """What was written, what it costs, how to go on."""
     columns = FPGA_COLUMNS if made.board.kind == "fpga" else MCU_COLUMNS
-    parts: list[Printable] = [_budget_table(made.estimate, columns), _speed(made.estimate)]
+    parts: list[Printable] = [_budget_table(made.estimate, columns), _speed(made.estimate), *made.estimate.notes]
     if made.folder is not None:
         files = f"{len(made.artifact.files)} files; start with {made.artifact.entry}"
         parts.append(f"wrote {made.folder} ({files})\nnext: boardfit verify {made.folder}")

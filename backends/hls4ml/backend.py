@@ -19,6 +19,7 @@ from boardfit.estimate.report import Estimate, Saving
 from boardfit.ir import FixedPoint, Graph, Node
 from boardfit.names import c_identifier
 from boardfit.options import BackendOptions, HlsTool, IoType, SoftmaxMode
+from boardfit.plan import distributed_arithmetic
 from boardfit.plan.fpga import FpgaPlan, find_candidates
 from boardfit.vendor_report import StageReport
 
@@ -88,7 +89,8 @@ class Hls4mlBackend:
     def estimate(self, graph: Graph, board: Board, options: BackendOptions) -> Estimate:
         """See `boardfit.backend.Backend.estimate`; with other reuse factors tried if the design does not fit."""
         fpga = as_fpga(board)
-        found = plan_graph(graph, fpga, options).estimate
+        note = distributed_arithmetic.left_out(options.strategy)
+        found = replace(plan_graph(graph, fpga, options).estimate, notes=(note,) if note else ())
         if found.fits:
             return found
         savings = [
@@ -273,6 +275,7 @@ def _readme(
         platform=shell.platform if shell else "",
         image=image(project.name, shell) if shell else "",
         softmax=options.softmax.value,
+        note=distributed_arithmetic.left_out(options.strategy),
         ports=ports,
         layers=[_describe(layer) for layer in network.layers],
     )

@@ -60,6 +60,7 @@ class Estimate:
         savings: changes that would reduce the need, any order.
         predictions: (FPGA) stage of the vendor's flow ('hls', 'synthesis') -> resource, 'cycles' or 'interval' ->
             (amount, low, high): what its report will say.
+        notes: what the reader should know about how the design was chosen, in whole sentences.
         details: parts of the totals that can be measured on their own, such as {"arena": 8972, "stack": 228}.
     """
 
@@ -73,6 +74,7 @@ class Estimate:
     savings: tuple[Saving, ...] = ()
     details: Mapping[str, int] = field(default_factory=dict)
     predictions: Mapping[str, Mapping[str, tuple[int, int, int]]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def latency_seconds(self) -> float:

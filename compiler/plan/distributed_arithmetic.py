@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 from ..ir.graph import Graph, Node
 from ..numerics import signed_digits
-from ..options import IoType
+from ..options import IoType, Strategy
 
 PACKAGE = "da4ml"
 """Python package that makes the adder graphs."""
@@ -22,6 +22,13 @@ MOST_DIGITS = 6000
 def installed() -> bool:
     """Whether adder graphs can be made here; the planner takes them only where they can."""
     return find_spec(PACKAGE) is not None
+
+
+def left_out(strategy: Strategy | None) -> str | None:
+    """What to tell the user if the planner could not weigh adder graphs, or None."""
+    if strategy is not None or installed():
+        return None
+    return f"Distributed arithmetic was not considered: {PACKAGE} is not installed (pip install 'boardfit[fpga]')."
 
 
 def refuse_shape(node: Node, positions: int, depthwise: bool, io_type: IoType) -> str | None:

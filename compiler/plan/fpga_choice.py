@@ -16,7 +16,7 @@ from ..options import Goal, IoType, Strategy
 from ..resources import Resources
 from .distributed_arithmetic import MOST_DIGITS
 from .fpga import LayerPlan
-from .integer_program import Option, Program, solve, undominated
+from .integer_program import Option, Program, solve, solve_near, undominated
 
 LIMITED = ("lut", "ff", "bram18", "dsp")
 """Resources a plan is kept within, in the order of `LayerCost.uses`."""
@@ -142,7 +142,7 @@ def choose(
         if quietest:
             costs, weight = space.noises, 0.0
         program = space.program(costs, bottleneck=weight)
-        rough = solve(dataclasses.replace(program, gap=ROUGH_GAP, nodes=ROUGH_NODES))
+        rough = solve_near(dataclasses.replace(program, gap=ROUGH_GAP, nodes=ROUGH_NODES))
         return None if rough is None else space.choice(rough)
     best = solve(space.program(space.primary, bottleneck=space.weight))
     if best is None:

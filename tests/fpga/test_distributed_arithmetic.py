@@ -19,6 +19,7 @@ from boardfit.ir import FixedPoint, Graph
 from boardfit.numerics import signed_digits
 from boardfit.ops.activation import RELU
 from boardfit.options import BackendOptions, HlsTool, IoType, QuantizeOptions, Strategy
+from boardfit.plan import distributed_arithmetic as plan_distributed_arithmetic
 from boardfit.plan.distributed_arithmetic import MOST_DIGITS
 from boardfit.plan.fpga import ADDER_GRAPH, find_candidates
 
@@ -187,3 +188,16 @@ def test_the_estimate_has_no_multipliers() -> None:
     assert found.total.lut > 0
     wider = BACKEND.estimate(_dense(12).fixed, BOARD, _asked())
     assert wider.total.lut > found.total.lut
+
+
+def test_a_plan_made_without_da4ml_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = _dense()
+    monkeypatch.setattr(plan_distributed_arithmetic, "find_spec", lambda name: None)
+    graph = network.fixed
+    assert all(ADDER_GRAPH not in plans for plans in find_candidates(graph, BackendOptions()).layers.values())
+    (note,) = BACKEND.estimate(graph, BOARD, BackendOptions()).notes
+    assert "da4ml is not installed" in note
+    readme = BACKEND.emit(graph, BOARD, BackendOptions()).files["README.md"].decode()
+    assert note in readme
+    asked = BackendOptions(strategy=Strategy.RESOURCE)
+    assert not BACKEND.estimate(graph, BOARD, asked).notes

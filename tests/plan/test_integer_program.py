@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boardfit.plan.integer_program import Option, Program, solve, undominated
+from boardfit.plan.integer_program import Option, Program, solve, solve_near, undominated
 
 AMOUNT = st.integers(0, 9).map(float)
 
@@ -78,3 +78,22 @@ def test_what_does_not_fit_exceeds_the_limits_as_little_as_possible() -> None:
 def test_options_that_are_left_out_are_never_missed(program: Program) -> None:
     kept = [[choice[i] for i in undominated(choice)] for choice in program.choices]
     assert brute_force(Program(kept, program.limits, program.bottleneck)) == brute_force(program)
+
+
+@settings(max_examples=60)
+@given(programs(), st.integers(1, 4))
+def test_the_quick_solution_keeps_the_limits_and_is_the_best_if_nothing_is_left_out(
+    program: Program, keep: int
+) -> None:
+    exact, found = solve(program), solve_near(program, keep)
+    assert (exact is None) == (found is None)
+    if exact is None or found is None:
+        return
+    quick, best = (
+        objective(program, [choice[i] for choice, i in zip(program.choices, chosen, strict=True)])
+        for chosen in (found, exact)
+    )
+    assert feasible(program, [choice[i] for choice, i in zip(program.choices, found, strict=True)])
+    assert quick >= best - 1e-9 - 2e-4 * abs(best)
+    if keep >= max(map(len, program.choices)):
+        assert quick == pytest.approx(best, rel=2e-4)
