@@ -24,6 +24,9 @@ GAP = 1e-4
 KEPT = 40
 """Options of a choice that the quick solution weighs: more hardly helped on the layers of ResNet-8."""
 
+COMPARED = 128
+"""Options that are compared with all others in one step."""
+
 INFEASIBLE = 2
 """linprog's status where nothing keeps the limits."""
 
@@ -216,9 +219,10 @@ def undominated(options: Sequence[Option]) -> list[int]:
     kept: list[int] = []
     for members in groups.values():
         table = np.array([[options[i].cost, options[i].busy, *options[i].uses] for i in members])
-        for position, index in enumerate(members):
-            better = np.all(table <= table[position], axis=1)
-            same = np.all(table == table[position], axis=1)
-            if not np.any(better & ~same) and not np.any(same[:position]):
-                kept.append(index)
+        for start in range(0, len(members), COMPARED):
+            rows = table[start : start + COMPARED, None]
+            no_worse, same = np.all(table <= rows, axis=2), np.all(table == rows, axis=2)
+            beaten = np.any(no_worse & ~same, axis=1)
+            first = np.argmax(same, axis=1) == np.arange(start, start + len(rows))  # of equal ones
+            kept += [members[start + index] for index in np.flatnonzero(~beaten & first)]
     return sorted(kept)
