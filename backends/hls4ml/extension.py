@@ -60,8 +60,10 @@ def _register_layers() -> None:
     from hls4ml.backends import get_backend
     from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
     from hls4ml.backends.vivado.passes import convolution_templates as stock
+    from hls4ml.backends.vivado.passes import core_templates as core
     from hls4ml.model.attributes import TypeAttribute, WeightAttribute
-    from hls4ml.model.layers import Conv2D, Dense, DepthwiseConv2D, Layer, register_layer
+    from hls4ml.model.layers import Conv2D, DepthwiseConv2D, Layer, register_layer
+    from hls4ml.model.types import IntegerPrecisionType, NamedType
 
     weighted = [WeightAttribute("weight"), WeightAttribute("bias"), *map(TypeAttribute, ("weight", "bias", "accum"))]
 
@@ -160,8 +162,39 @@ def _register_layers() -> None:
             FunctionCallTemplate.__init__(self, BoardfitConv2D, include_header=stock.conv2d_include_list)
             self.template = stock.conv2d_function_template
 
-    class BoardfitDense(Dense):  # type: ignore[misc]
-        """A dense layer of a stream that makes one output after the other."""
+    class BoardfitDense(Layer):  # type: ignore[misc]
+        """A dense layer of a stream that makes one output after the other; vectors may come and go in several words.
+
+        It is none of hls4ml's dense layers, which become convolutions where a vector comes in several words.
+        """
+
+        _expected_attributes = weighted
+
+        def initialize(self) -> None:
+            self.add_output_variable(self.get_attr("out_shape"))
+            self.add_weights()
+            self.add_bias()
+
+    class BoardfitWordsDense(BoardfitDense):
+        """The same by hls4ml's kernels."""
+
+        def initialize(self) -> None:
+            super().initialize()
+            self.set_attr("index_t", NamedType(f"layer{self.index}_index", IntegerPrecisionType(1, signed=False)))
+
+    class WordsConfig(core.DenseConfigTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            LayerConfigTemplate.__init__(self, BoardfitWordsDense)
+            self.template = core.dense_config_template
+
+        def format(self, node: Any) -> str:
+            node.set_attr("strategy", node.get_attr("strategy").lower())  # as hls4ml does for its own dense layers
+            return str(super().format(node))
+
+    class WordsCall(core.DenseFunctionTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            FunctionCallTemplate.__init__(self, BoardfitWordsDense, include_header=core.dense_include_list)
+            self.template = core.dense_function_template
 
     class DenseConfig(LayerConfigTemplate):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -251,11 +284,23 @@ def _register_layers() -> None:
     register_layer("BoardfitSerialConv2D", BoardfitSerialConv2D)
     register_layer("BoardfitDepthwiseConv2D", BoardfitDepthwiseConv2D)
     register_layer("BoardfitDense", BoardfitDense)
+    register_layer("BoardfitWordsDense", BoardfitWordsDense)
     register_layer("BoardfitConv2D", BoardfitConv2D)
     register_layer("BoardfitPick", BoardfitPick)
     register_layer("BoardfitArgMax", BoardfitArgMax)
     backend = get_backend("vivado")  # Vitis applies the templates of Vivado too
-    own = (ClampConfig, ClampCall, PickConfig, PickCall, ArgMaxConfig, ArgMaxCall, DenseConfig, DenseCall)
+    own = (
+        ClampConfig,
+        ClampCall,
+        PickConfig,
+        PickCall,
+        ArgMaxConfig,
+        ArgMaxCall,
+        DenseConfig,
+        DenseCall,
+        WordsConfig,
+        WordsCall,
+    )
     linear = (DepthwiseConfig, DepthwiseCall, ConvConfig, ConvCall, PointwiseConfig, PointwiseCall)
     for template in (*own, *linear, SerialConfig, SerialCall):
         backend.register_template(template)

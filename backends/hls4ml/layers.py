@@ -14,6 +14,7 @@ from boardfit.plan.fpga import FpgaPlan
 from . import linear_layers, other_layers, own_layers
 from .layer import HlsLayer, LayerContext, plain_shape
 from .refuse import refuse_resize
+from .words import parts
 
 Lowering = Callable[[Node, LayerContext], list[HlsLayer]]
 
@@ -84,7 +85,7 @@ def make_layers(graph: Graph, plan: FpgaPlan) -> LayerList:
     node_names = {node.name: identifier("n_" + node.name) for node in graph.nodes}
     context = LayerContext(graph, plan, names, node_names)
     reshaped = {tensor: _first_reshape(tensor, graph) for tensor in graph.inputs}
-    layers = [_input(graph, tensor, reshaped[tensor], names[tensor]) for tensor in graph.inputs]
+    layers = [_input(graph, tensor, reshaped[tensor], names[tensor], context.streams) for tensor in graph.inputs]
     for node in graph.nodes:
         lowering = LOWERINGS.get(node.op)
         if lowering is None:
@@ -106,13 +107,16 @@ def _first_reshape(tensor: str, graph: Graph) -> str:
     return readers[0].outputs[0] if alone else tensor
 
 
-def _input(graph: Graph, tensor: str, shaped: str, name: str) -> HlsLayer:
+def _input(graph: Graph, tensor: str, shaped: str, name: str, streams: bool) -> HlsLayer:
     element = as_fixed(graph.types[tensor].element)
+    shape = list(plain_shape(graph, shaped))
+    if streams and len(shape) == 1 and parts(shaped, graph) > 1:
+        shape = [parts(shaped, graph), shape[0] // parts(shaped, graph)]
     return HlsLayer(
         name,
         "InputLayer",
         (),
-        {"input_shape": list(plain_shape(graph, shaped))},
+        {"input_shape": shape},
         {"result": element},
         node=graph.labels.get(tensor, tensor),
     )

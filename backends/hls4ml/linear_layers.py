@@ -16,6 +16,7 @@ from boardfit.plan.fpga import UNROLL_LIMIT
 
 from .layer import HlsLayer, LayerContext
 from .serial_layers import serial_convolution
+from .words import parts
 
 ZERO = FixedPoint(False, 1, 0)
 """Type of a bias that is not there."""
@@ -27,16 +28,24 @@ def dense(node: Node, context: LayerContext) -> list[HlsLayer]:
     *positions, _ = context.shape(node.outputs[0])
     if int(np.prod(positions)) != 1:
         return _dense_at_positions(node, context, weights, positions)
+    filters = weights.shape[0]
     attributes = {
         "n_in": weights.shape[1],
-        "n_out": weights.shape[0],
+        "n_out": filters,
         "weight_data": weights.T.copy(),
-        **bias_attributes(node, context, weights.shape[0]),
+        **bias_attributes(node, context, filters),
     }
+    words = parts(node.outputs[0], context.graph) if context.streams else 1
+    wide = context.streams and max(words, parts(node.inputs[0], context.graph)) > 1
     lanes = _lanes(node, context, weights)
+    if not wide and not lanes:
+        return [linear_layer(node, context, "Dense", attributes)]
+    attributes["out_shape"] = [words, filters // words] if words > 1 else [filters]
+    if context.plan.layers[node.name].strategy is Strategy.RESOURCE:
+        attributes["weight_data"] = weights  # the order hls4ml brings them into for its own layers
     if lanes:
         return [linear_layer(node, context, "BoardfitDense", {**attributes, "lanes": lanes})]
-    return [linear_layer(node, context, "Dense", attributes)]
+    return [linear_layer(node, context, "BoardfitWordsDense", attributes)]
 
 
 def _lanes(node: Node, context: LayerContext, weights: np.ndarray) -> int:

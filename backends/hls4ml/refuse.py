@@ -27,6 +27,7 @@ from boardfit.plan.fpga import UNROLL_LIMIT
 
 from .layer import plain_shape
 from .picks import refuse_picks
+from .words import refuse_word
 
 Reason = str | None
 Check = Callable[[Node, Graph, bool], Reason]
@@ -56,7 +57,12 @@ def refuse(node: Node, graph: Graph, streams: bool | None = None) -> Reason:
 
 
 def too_many_registers(node: Node, graph: Graph, streams: bool) -> Reason:
-    """Arrays that hls4ml partitions completely must stay below the tools' limit."""
+    """Arrays that hls4ml partitions completely, and words of streams, must stay below the tools' limits."""
+    if streams:
+        tensors = (name for name in (*node.inputs, *node.outputs) if name not in graph.constants)
+        reason = next(filter(None, (refuse_word(name, graph) for name in tensors)), None)
+        if reason is not None:
+            return reason
     if not streams:
         largest = max(graph.types[name].elements for name in (*node.inputs[:1], *node.outputs))
         what = "a tensor that is wired in parallel"

@@ -173,7 +173,8 @@ def _process(
         return _padding(layer, described, timing)
     if kind == "dense":
         cycles = max(1, timing.latency - given)
-        return Process(layer.name, given, 1, cycles, (every,), (np.array([given - 1]),), timing.interval)
+        written = given - 1 + np.arange(words)
+        return Process(layer.name, given + words - 1, 1, cycles, (every,), (written,), timing.interval)
     if kind == "global_pool":
         return pipeline(layer.name, given, _cycles(timing, given), _depth(timing), (every,), (np.array([given - 1]),))
     if layer.class_name in SERIAL_CLASSES:

@@ -19,6 +19,10 @@ MOST_DIGITS = 6000
 """Signed digits in the weights of a layer up to which an adder graph is made: the time grows with their square."""
 
 
+MOST_STREAMED = 256
+"""Values of a streamed vector that surely fit into one word; longer ones may come in several."""
+
+
 def installed() -> bool:
     """Whether adder graphs can be made here; the planner takes them only where they can."""
     return find_spec(PACKAGE) is not None
@@ -31,10 +35,17 @@ def left_out(strategy: Strategy | None) -> str | None:
     return f"Distributed arithmetic was not considered: {PACKAGE} is not installed (pip install 'boardfit[fpga]')."
 
 
-def refuse_shape(node: Node, positions: int, depthwise: bool, io_type: IoType) -> str | None:
-    """Why hls4ml has no distributed arithmetic for such a layer, or None."""
+def refuse_shape(node: Node, positions: int, depthwise: bool, widest: int, io_type: IoType) -> str | None:
+    """Why hls4ml has no distributed arithmetic for such a layer, or None.
+
+    Args:
+        positions: how often the product is evaluated.
+        widest: values of its input or its result at one position, whichever is more.
+    """
     if depthwise:
         return "a depthwise convolution has no strategy distributed_arithmetic"
+    if io_type is IoType.STREAM and node.op == "Dense" and widest > MOST_STREAMED:
+        return f"a streamed vector of more than {MOST_STREAMED} values has no strategy distributed_arithmetic"
     own = node.op == "ConvTranspose2D" or (node.op == "Dense" and positions > 1)
     if own and io_type is IoType.PARALLEL:
         return f"{node.op} over {positions} positions has no strategy distributed_arithmetic with io_parallel"

@@ -217,7 +217,9 @@ def _candidates(
 
 def _may_be_adder_graph(node: Node, product: Product, io_type: IoType) -> bool:
     """Whether the planner may weigh distributed arithmetic; the widths decide whether its graph gets too large."""
-    reason = distributed_arithmetic.refuse_shape(node, product.positions, product.depthwise, io_type)
+    reason = distributed_arithmetic.refuse_shape(
+        node, product.positions, product.depthwise, max(product.n_in, product.n_out), io_type
+    )
     return reason is None and distributed_arithmetic.installed()
 
 
@@ -229,7 +231,9 @@ def _adder_graph(node: Node, product: Product, io_type: IoType, options: Backend
             f"{options.reuse_factor}",
             hint="leave out --reuse-factor, or give --strategy resource",
         )
-    reason = distributed_arithmetic.refuse_shape(node, product.positions, product.depthwise, io_type)
+    reason = distributed_arithmetic.refuse_shape(
+        node, product.positions, product.depthwise, max(product.n_in, product.n_out), io_type
+    )
     reason = reason or distributed_arithmetic.refuse_size(node, graph)
     if reason is not None:
         raise UsageError(

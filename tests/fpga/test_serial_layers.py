@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from boardfit.backends.hls4ml.planning import describe, estimate_plan
 from boardfit.backends.hls4ml.project import Settings, write_project
 from boardfit.backends.hls4ml.testbench import testbench as make_bench
 from boardfit.board import FpgaBoard, find_board
+from boardfit.errors import ModelError
 from boardfit.estimate.fpga import legal_reuse_factors, serial_filters, serial_lanes
 from boardfit.ir import Graph
 from boardfit.ops.activation import RELU
@@ -142,3 +144,34 @@ def test_convolutions(tool: HlsTool, reuse: tuple[int, ...], tmp_path: Path) -> 
     assert described.streams is not None
     run = simulate(described.streams.network, [described.fifos[key].depth for key in described.streams.keys], 2)
     assert not run.blocked
+
+
+def wide_vectors() -> Graph:
+    """Vectors of more bits than a word may have, at the input, between layers and at the output."""
+    b = Builder(6)
+    x = b.dense(b.dense(b.input("x", 300), 4, RELU), 320, RELU)
+    b.dense(b.dense(x, 3, RELU), 600, out=True)
+    return b.editor.finish()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+@pytest.mark.parametrize(("tool", "reuse"), [(HlsTool.VITIS, 10**6), (HlsTool.VIVADO, 4)])
+def test_wide_vectors_travel_in_several_words(tool: HlsTool, reuse: int, tmp_path: Path) -> None:
+    network = lowered(wide_vectors(), width=16, samples=2)
+    artifact = BACKEND.emit(network.fixed, board(), options(tool, reuse))
+    assert b"nnet::array<ap_fixed<16" in artifact.files["firmware/defines.h"]
+    words = re.findall(rb"nnet::array<ap_u?fixed<(\d+),[^>]*>, (\d+)\*1>", artifact.files["firmware/defines.h"])
+    assert len(words) == 5 and all(int(bits) * int(values) <= 4096 for bits, values in words)
+    artifact.with_manifest({}).write(tmp_path / "out")
+    found = BACKEND.execute(tmp_path / "out", [network.inputs[name] for name in network.fixed.inputs], "csim")
+    assert np.array_equal(found[0], network.expected[network.fixed.outputs[0]])
+
+
+def test_other_layers_refuse_wide_words() -> None:
+    b = Builder(7)
+    b.conv(b.input("x", 4, 4, 300), 2, (1, 1), out=True)
+    graph = lowered(b.editor.finish(), width=16, samples=1).fixed
+    reason = "a word of its stream has 4,800 bits, the tools take 4,096"
+    with pytest.raises(ModelError, match=reason):
+        BACKEND.validate(graph, board(), BackendOptions(io_type=IoType.STREAM))
