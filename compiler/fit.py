@@ -46,14 +46,14 @@ def fit(
         return _compressed(prepared, board, backend, quantize, options)
     bound = make_bound(prepared.floating, quantize, prepared.labels)
     if not quantize.bounded:
-        cost = backend.estimate(prepared.graph, board, options)
-        if cost.fits or quantize.width is not None or not prepared.calibrated:
-            return Fitted(prepared, cost)
+        given = quantize.width is not None or not prepared.calibrated
+        if given or backend.fits(prepared.graph, board, options):
+            return Fitted(prepared, backend.estimate(prepared.graph, board, options))
     found = search_widths(prepared.floating, prepared.data, backend, board, quantize, options, bound, prepared.labels)
     if found is None:
         return Fitted(prepared, backend.estimate(prepared.graph, board, options))
     if isinstance(found, NoWidths):
-        narrow = replace(prepared, graph=found.smallest.graph)
+        narrow = prepared if found.smallest is None else replace(prepared, graph=found.smallest.graph)
         return Fitted(narrow, backend.estimate(narrow.graph, board, options), tried=str(found))
     narrow = replace(prepared, graph=found.graph)
     backend.validate(narrow.graph, board, options)

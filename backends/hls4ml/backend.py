@@ -100,6 +100,10 @@ class Hls4mlBackend:
         ]
         return replace(found, savings=tuple(savings))
 
+    def fits(self, graph: Graph, board: Board, options: BackendOptions) -> bool:
+        """See `boardfit.compress.width_search.PlansWidths.fits`."""
+        return plan_graph(graph, as_fpga(board), options).estimate.fits
+
     def width_planner(
         self, space: WidthSpace, ladder: tuple[int, ...], board: Board, options: BackendOptions
     ) -> WidthPlanner:

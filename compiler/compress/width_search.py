@@ -63,6 +63,10 @@ class PlansWidths(Protocol):
         """What a graph costs with its best plan."""
         ...
 
+    def fits(self, graph: Graph, board: Board, options: BackendOptions) -> bool:
+        """Whether it fits with its best plan."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class WidthSearch:
@@ -104,16 +108,19 @@ class NoWidths:
     """Nothing holds the bound and fits.
 
     Attributes:
-        smallest: the fewest bits, the same everywhere, that hold the bound; its design does not fit.
+        smallest: the fewest bits, the same everywhere, that hold the bound; its design does not fit. None: not looked
+            for, because not even the fewest bits of all fit.
         fitting: the most precise design found that fits; it does not hold the bound. None: nothing fits.
         least: fewest bits tried.
     """
 
-    smallest: WidthSearch
+    smallest: WidthSearch | None
     fitting: WidthSearch | None
     least: int
 
     def __str__(self) -> str:
+        if self.smallest is None:
+            return f"not even values of {self.least} bits everywhere fit, whatever they would cost"
         bits = self.smallest.widths.groups[0]
         tried = f"with one width everywhere, {bits} bits are the fewest that hold the bound ({self.smallest.bound})"
         if self.fitting is None:
@@ -148,6 +155,9 @@ def search_widths(
     """
     form = FixedForm()(floating)
     space = WidthSpace.of(form, calibrated_ranges(form, data, quantize), quantize.top_width, input_means(form, data))
+    ladder = (space.top, *(width for width in LADDER if width < space.top))
+    if not backend.fits(space.graph(space.uniform(min(ladder))), board, options):
+        return NoWidths(None, None, min(ladder))  # wider values take no less
     trial = _Trial(space, *_parts(floating, data, bound, labels))
     widest = trial.run(space.uniform(space.top))
     if not widest.holds_here:
@@ -158,7 +168,6 @@ def search_widths(
             f" calibration data and {widest.confirmed:.4g} on the other",
             hint=f"give --width {min(space.top + 8, 32)}, or a weaker bound",
         )
-    ladder = (space.top, *(width for width in LADDER if width < space.top))
     planner = backend.width_planner(space, ladder, board, options)
     probes = {
         name: values[: _samples(floating, PROBE_WORK, FEWEST_PROBES, MOST_PROBES)] for name, values in data.items()
