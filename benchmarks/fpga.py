@@ -34,7 +34,7 @@ from boardfit.estimate.fpga import Precision, estimate
 from boardfit.frontend import load_model
 from boardfit.ir import FixedPoint, Graph
 from boardfit.ir.types import Overflow, Rounding
-from boardfit.metrics import agreement
+from boardfit.metrics import agreement, snr_db
 from boardfit.options import BackendOptions, QuantizeOptions
 from boardfit.passes.output_softmax import DropOutputSoftmax
 from boardfit.plan.fpga import UNROLL_LIMIT
@@ -64,6 +64,9 @@ EVALUATED = {"tiny_unet_ch_last": 2, "ic01": 200}
 MOST_EVALUATED = 500
 SIMULATED = corpus.ROOT / "build" / "fpga_simulations.json"
 """Digest of a project's sources and reference data -> what C simulation said."""
+
+EQUAL_DB = 200.0
+"""What is written for outputs that are equal."""
 
 BOUNDLESS = 10**9
 """Words of a FIFO that is never full."""
@@ -106,7 +109,9 @@ def measure(name: str, board: str) -> Row:
         row.update(_costs(made))
         row.update(_seconds(start, processor))
         data = samples(name, made.floating)
-        row["agreement"] = agreement(fixed_outputs(made.graph, data), float_outputs(made.floating, data))
+        found, wanted = fixed_outputs(made.graph, data), float_outputs(made.floating, data)
+        row["agreement"] = agreement(found, wanted)
+        row["snr_db"] = round(min(snr_db(found, wanted), EQUAL_DB), 1)
         row["evaluated"] = len(next(iter(data.values())))
         row.update(fifos(made))
         row.update(simulation(made, Path(folder) / "out"))
@@ -259,8 +264,11 @@ def main() -> None:
 
 def _print(rows: list[Row]) -> None:
     columns = ("model", "board", "strategy", "lut", "ff", "bram18", "dsp", "latency_cycles", "ii", "bytes_equal")
-    more = ("agreement", "planning_seconds", "error")
+    more = ("asked", "agreement", "snr_db", "planning_seconds", "planning_cpu_seconds")
     print_rows("FPGA", [{column: row.get(column) for column in (*columns, *more)} for row in rows])
+    for row in rows:
+        if "error" in row:
+            print(f"{row['model']} on {row['board']}, after {row['planning_seconds']} s: {row['error']}\n")
     fits = [row for row in rows if "error" not in row]
     print_rows("Against hls4ml's default, ap_fixed<16,6> at reuse 1, same estimator", [_beside(row) for row in fits])
 

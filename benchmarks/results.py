@@ -26,7 +26,7 @@ def print_rows(title: str, rows: Sequence[Row]) -> None:
     """Print rows as a table; the columns are the keys of the first row."""
     if not rows:
         return
-    console = Console(width=140)
+    console = Console(width=200)
     table = Table(title=title, title_justify="left")
     for column in rows[0]:
         numeric = all(isinstance(row.get(column), (int, float)) for row in rows)

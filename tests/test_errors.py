@@ -229,6 +229,16 @@ def min_snr_out_of_range(folder: Path) -> list[str]:
 
 
 @case
+def clock_of_nothing(folder: Path) -> list[str]:
+    return _fpga("--clock-ns", "0")
+
+
+@case
+def clock_beyond_the_part(folder: Path) -> list[str]:
+    return _fpga("--clock-ns", "0.5")
+
+
+@case
 def max_drop_and_min_snr(folder: Path) -> list[str]:
     return _fpga("--max-drop", "1", "--min-snr", "30")
 
@@ -364,7 +374,14 @@ def test_no_golden_text_is_left_over() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["compile"], ["compile", "m.onnx", "-o", "x"], ["compile", "m.onnx", "-b", "pico"], ["boards", "--nope"], ["fly"]],
+    [
+        ["compile"],
+        ["compile", "m.onnx", "-o", "x"],
+        ["compile", "m.onnx", "-b", "pico"],
+        ["compile", "m.onnx", "-b", "pynq-z2", "-o", "x", "--goal", "speed"],
+        ["boards", "--nope"],
+        ["fly"],
+    ],
 )
 def test_usage_errors(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "boardfit.cli", *arguments], capture_output=True, text=True)

@@ -15,6 +15,7 @@ from boardfit.board import Accelerator, Board, FpgaBoard
 from boardfit.compress.width_search import WidthPlanner
 from boardfit.compress.widths import WidthSpace
 from boardfit.errors import InternalError, ModelError, UsageError
+from boardfit.estimate.fpga.device import find_device
 from boardfit.estimate.report import Estimate, Saving
 from boardfit.ir import FixedPoint, Graph, Node
 from boardfit.names import c_identifier
@@ -61,7 +62,7 @@ class Hls4mlBackend:
 
     def validate(self, graph: Graph, board: Board, options: BackendOptions) -> None:
         """See `boardfit.backend.Backend.validate`; the graph is in fixed point."""
-        as_fpga(board)
+        _validate_clock(as_fpga(board), options)
         streams = find_candidates(graph, options).io_type is IoType.STREAM
         for node in graph.nodes:
             reason = refuse(node, graph, streams) or too_many_registers(node, graph, streams)
@@ -164,6 +165,15 @@ def as_fpga(board: Board) -> FpgaBoard:
     if not isinstance(board, FpgaBoard):
         raise UsageError(f"{board.name} is not an FPGA board")
     return board
+
+
+def _validate_clock(board: FpgaBoard, options: BackendOptions) -> None:
+    clock, fastest = options.clock_ns or board.clock_ns, find_device(board.part).fastest_clock_ns
+    if clock < fastest:
+        raise UsageError(
+            f"a clock of {clock:g} ns is beyond {board.part}: the family's clock tree ends at {fastest:.2f} ns",
+            hint=f"{board.name} runs at {board.clock_ns:g} ns",
+        )
 
 
 def _other_way(node: Node, graph: Graph, streams: bool) -> str:

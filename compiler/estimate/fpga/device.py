@@ -20,6 +20,11 @@ class Device:
     slow: bool = False
 
     @property
+    def fastest_clock_ns(self) -> float:
+        """Shortest period of the family's global clock buffers, in the fastest speed grade (DS182, DS892, DS923)."""
+        return 1000.0 / {"7series": 741, "ultrascale": 850, "ultrascale_plus": 891}[self.family]
+
+    @property
     def wide_operand(self) -> int:
         """Bits of the wider signed operand of one DSP slice."""
         return 25 if self.family == "7series" else 27
