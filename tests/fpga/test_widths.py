@@ -55,7 +55,7 @@ def test_a_bound_on_the_noise_holds_on_other_data_and_the_result_is_the_same_twi
 
 
 def test_what_does_not_fit_at_16_bits_is_narrowed_within_the_default_bound() -> None:
-    small = replace(board(), budget=replace(board().budget, lut=9_000, bram18=24))
+    small = replace(board(), budget=replace(board().budget, lut=7_500, bram18=24))
     with pytest.raises(BudgetError):
         boardfit.compile(DIGITS, small, calibration(), quantize=QuantizeOptions(width=16))
     made = boardfit.compile(DIGITS, small, calibration())
