@@ -6,7 +6,8 @@ emitted C, code stands beside them; the error is the integer interpreter's on th
 on the emulated Cortex-M4, of the compressed and of the dense int8 network. What is done is kept in build/benchmarks/
 and not done again: an interrupted run goes on where it was.
 
-    python -m benchmarks.compression [lenet300 lenet5 ad01 posttrain methods budget] [--seed 1 ...] [--validation]
+    python -m benchmarks.compression [lenet300 lenet5 ad01 posttrain methods budget lowrank] [--seed 1 ...]
+        [--validation]
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from boardfit.frontend import load_model
+from boardfit.ir import Graph
 from boardfit.options import Optimize
+from boardfit.pipeline import canonicalize
 
 from .. import corpus
 from ..results import Row, Value, print_rows, write_rows
 from .autoencoder import run_autoencoder
 from .budget import run_budget
+from .low_rank import run_low_rank
 from .measurement import cost, error_percent
 from .methods import run_methods
 from .networks import mnist
@@ -33,7 +38,7 @@ from .settings import RECIPES
 
 BUILD = corpus.ROOT / "build" / "benchmarks"
 SEEDS = (1, 2, 3)
-CASES = (*RECIPES, "ad01", "posttrain", "methods", "budget")
+CASES = (*RECIPES, "ad01", "posttrain", "methods", "budget", "lowrank")
 ONCE = ("methods", "budget")
 """Cases of one seed: without training, or with differences that are larger than those between seeds."""
 
@@ -114,11 +119,20 @@ def _rows(case: str, seed: int, folder: Path, part: str) -> list[Row]:
     if case == "methods":
         return run_methods(seed, folder, part, progress=progress)
     if case == "posttrain":
-        lenet = BUILD / f"lenet300-{seed}"
-        lenet.mkdir(parents=True, exist_ok=True)
-        base = Chain(RECIPES["lenet300"], seed, lenet, progress=progress).base()
-        return run_posttrain(base, seed, folder, progress=progress)
+        return run_posttrain(_lenet(seed, progress=progress), seed, folder, progress=progress)
+    if case == "lowrank":
+        return run_low_rank(_lenet(seed, progress=progress), seed, folder, progress=progress)
     return run_case(RECIPES[case], seed, folder, part=part, progress=progress)
+
+
+def _lenet(seed: int, *, progress: bool) -> Graph:
+    """The dense LeNet-300-100 of a seed, trained if it is not there."""
+    folder = BUILD / f"lenet300-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "lenet300.onnx"
+    if path.exists():
+        return canonicalize(load_model(path))
+    return Chain(RECIPES["lenet300"], seed, folder, progress=progress).base()
 
 
 def _write_all() -> None:

@@ -14,17 +14,19 @@ from .chains import placed_sources
 from .layers import weight_layers
 
 MUST_FALL = {"mcu": ("cycles", "flash"), "fpga": ("lut",)}
-MUST_NOT_RISE = {"mcu": (), "fpga": ("dsp", "bram18", "uram")}
+"""What a layer has to need less of, by the kind of the board."""
+
+COMPARED = {"mcu": BackendOptions(), "fpga": BackendOptions(reuse_factor=1)}
+"""Designs compared. On an FPGA each product has its own multiplier: else the planner spends what a layer saves."""
 
 
 def cheaper(after: Resources, before: Resources, kind: str) -> bool:
-    """Whether a layer needs less: fewer cycles and bytes (microcontroller), fewer LUTs and no more of the rest (FPGA).
+    """Whether a layer needs less: fewer cycles and bytes (microcontroller), fewer LUTs (FPGA).
 
     Args:
         kind: of the board.
     """
-    fell = all(getattr(after, name) < getattr(before, name) for name in MUST_FALL[kind])
-    return fell and all(getattr(after, name) <= getattr(before, name) for name in MUST_NOT_RISE[kind])
+    return all(getattr(after, name) < getattr(before, name) for name in MUST_FALL[kind])
 
 
 def kept_dear(before: Graph, after: Graph, board: Board, data: Mapping[str, np.ndarray]) -> set[str]:
@@ -43,7 +45,7 @@ def kept_dear(before: Graph, after: Graph, board: Board, data: Mapping[str, np.n
         return set()
     backend = find_backend(board.kind)
     old, new = (
-        backend.estimate(lower_for_board(graph, board, dict(data), QuantizeOptions()), board, BackendOptions())
+        backend.estimate(lower_for_board(graph, board, dict(data), QuantizeOptions()), board, COMPARED[board.kind])
         for graph in (before, after)
     )
     found: set[str] = set()

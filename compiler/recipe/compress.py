@@ -148,7 +148,8 @@ def compress_model(
         seed,
         checkpoints,
         progress,
-        load_teachers(floating, teachers, input_shapes) if teachers else None,
+        teachers=load_teachers(floating, teachers, input_shapes) if teachers else None,
+        board=target,
     )
     bounded = max_drop is not None or min_snr is not None
     order = range(len(chosen.settings)) if bounded else [chosen.default]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..board import Board
 from ..errors import UsageError
 from ..ir.graph import Graph
 
@@ -24,6 +25,7 @@ class Context:
         seed: of everything random.
         checkpoints: folder for checkpoints of trainings, or None to keep none.
         progress: show progress bars.
+        board: whose costs count, or None.
         teachers: who is imitated in place of the original: one network, or several as one.
     """
 
@@ -34,6 +36,7 @@ class Context:
     seed: int = 0
     checkpoints: Path | None = None
     progress: bool = False
+    board: Board | None = None
     teachers: Graph | None = None
 
     @property

@@ -29,12 +29,14 @@ PASSES = {
     "gptq": ("boardfit.compress.gptq", "Gptq"),
     "round-to-nearest": ("boardfit.compress.round_to_nearest", "RoundToNearest"),
     "share-weights": ("boardfit.compress.cluster", "ShareWeights"),
+    "low-rank": ("boardfit.compress.low_rank", "LowRank"),
+    "choose-ranks": ("boardfit.solver.ranks", "ChooseRanks"),
     "tie-weights": ("boardfit.compress.cluster", "TieWeights"),
     TRAIN: ("boardfit.recipe.train_step", "Train"),
 }
 """Name of a step -> module and class of the pass."""
 
-FILLED = ("data", "original", "context", "number")
+FILLED = ("data", "original", "board", "context", "number")
 """Fields of a pass that come from the context, not from the recipe."""
 
 
@@ -55,7 +57,8 @@ def make_step(name: str, options: Mapping[str, Any], context: Context, number: i
         )
     module, cls = PASSES[name]
     kind = getattr(importlib.import_module(module), cls)
-    known = {"data": context.calibration, "original": context.original, "context": context, "number": number}
+    known: dict[str, Any] = {"data": context.calibration, "original": context.original, "board": context.board}
+    known |= {"context": context, "number": number}
     filled = {field.name: known[field.name] for field in fields(kind) if field.name in FILLED}
     return build(kind, options, name, filled)
 

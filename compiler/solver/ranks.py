@@ -80,7 +80,7 @@ class ChooseRanks:
             forms = choose_forms(table, {self.cost: asked})
             if forms is None:
                 break
-            found = apply_forms(graph, self.data, table, forms, self._lower, self._estimate)
+            found = apply_forms(graph, self.data, table, forms, self.lower, self.estimate)
             excess = needed(graph, found, table, self.cost) - limit
             if excess <= 0.0:
                 return found
@@ -107,10 +107,12 @@ class ChooseRanks:
             raise UsageError("the share that is left is above 0 and at most 1", hint="0.5")
         return self.board
 
-    def _lower(self, graph: Graph) -> Graph:
+    def lower(self, graph: Graph) -> Graph:
+        """The integer graph for the board."""
         return lower_for_board(graph, self._checked(), dict(self.data), QuantizeOptions())
 
-    def _estimate(self, graph: Graph) -> Estimate:
+    def estimate(self, graph: Graph) -> Estimate:
+        """What an integer graph costs on the board."""
         board = self._checked()
         return find_backend(board.kind).estimate(graph, board, BackendOptions())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,9 @@ import numpy as np
 from ..errors import UsageError
 from .constraints import FixedPointParameters, WeightQuantizer
 from .pruning import GradualPruning
+
+LATER = "later"
+"""Marks fields that are younger than the first checkpoints: at their default they are no part of a fingerprint."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +61,8 @@ class TrainOptions:
         biased_scale: its w0.
         seed: of order, augmentation and random rounding.
         compile: let XLA compile the step (faster for dense layers, often slower for convolutions).
+        relative: the rate is a share of each parameter's size (rms) at the start, as in Adafactor (Shazeer, Stern
+            2018): for networks whose layers differ much in scale, such as those that take pixels of 0 to 255.
     """
 
     epochs: int = 10
@@ -69,6 +74,7 @@ class TrainOptions:
     biased_scale: float = 0.05
     seed: int = 0
     compile: bool = False
+    relative: bool = field(default=False, metadata={LATER: True})
 
     def check(self, samples: int) -> None:
         """Refuse options out of range.
@@ -130,7 +136,8 @@ class Task:
 def told(value: Any) -> str:
     """A text that is equal for equal options; arrays by their bytes."""
     if is_dataclass(value) and not isinstance(value, type):
-        parts = ", ".join(f"{f.name}={told(getattr(value, f.name))}" for f in fields(value))
+        shown = [f for f in fields(value) if not (f.metadata.get(LATER) and getattr(value, f.name) == f.default)]
+        parts = ", ".join(f"{f.name}={told(getattr(value, f.name))}" for f in shown)
         return f"{type(value).__name__}({parts})"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {told(value[key])}" for key in sorted(value)) + "}"

@@ -144,6 +144,7 @@ class _Session:
         self.layers = [layer for layer in weight_layers(training.graph) if layer.node.inputs[1] in self.network.masks]
         self.projections = _projections(training)
         self.trained: dict[str, Any] = {**self.network.variables, **self.projections}
+        self.sizes = {name: _size(variable.numpy()) for name, variable in self.network.variables.items()}
         self.moments = {name: (tf.Variable(v * 0.0), tf.Variable(v * 0.0)) for name, v in self.trained.items()}
         self._answers = self._cached_answers()
         self.first = {layer.name: float(np.mean(self._mask(layer.node.inputs[1]) != 0)) for layer in self.layers}
@@ -238,7 +239,8 @@ class _Session:
         first.assign(0.9 * first + 0.1 * gradient)
         second.assign(0.999 * second + 0.001 * tf.square(gradient))
         correction = tf.sqrt(1.0 - tf.pow(0.999, count)) / (1.0 - tf.pow(0.9, count))
-        value = variable - rate * correction * first / (tf.sqrt(second) + 1e-7)
+        step = rate * self.sizes.get(name, 1.0) if options.relative else rate
+        value = variable - step * correction * first / (tf.sqrt(second) + 1e-7)
         if network.is_weight(name):
             if options.weight_decay:
                 value -= rate * options.weight_decay * variable
@@ -333,6 +335,11 @@ class _Session:
         rows = arrays["history"].tolist()
         self.history = [Epoch(a, b, None if np.isnan(c) else c) for a, b, c in rows]
         self.epoch = len(self.history)
+
+
+def _size(values: np.ndarray) -> float:
+    """Root of the mean square; 1 where all is zero."""
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) or 1.0
 
 
 def _rules(training: Training) -> dict[str, WeightRule]:

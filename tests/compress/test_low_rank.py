@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boardfit.board import find_board
-from boardfit.compress.chains import run_chain, run_layer
+from boardfit.compress.chains import Chain, Piece, replace_layers, run_chain, run_layer
 from boardfit.compress.factoring import Factoring, factored, in_chain
 from boardfit.compress.factors import Fit, whitened_svd
 from boardfit.compress.gptq import Gptq
-from boardfit.compress.layers import weight_layers
+from boardfit.compress.layers import NewWeights, weight_layers
 from boardfit.compress.low_rank import LowRank, chain_error
 from boardfit.compress.reconstruction import LayerProblem, compress_layers
+from boardfit.compress.resource_rule import kept_dear
 from boardfit.compress.schemes import (
     EQUATIONS,
     Ranks,
@@ -30,6 +31,7 @@ from boardfit.compress.schemes import (
 from boardfit.errors import UsageError
 from boardfit.interp import run
 from boardfit.ir import Graph, GraphEditor, Source, TensorType, verify_graph
+from boardfit.ir.encoding import DENSE
 from boardfit.ops.activation import NONE, RELU
 from boardfit.ops.conv2d import Conv2DAttrs, convolve
 from boardfit.ops.dense import DenseAttrs
@@ -228,6 +230,26 @@ def test_layers_that_get_no_cheaper_on_the_board_stay() -> None:
     fitted_to = LowRank(data, scheme=Scheme.SVD, ranks=ranks, board=find_board("nucleo-l4r5zi"))(graph)
     names = {layer.name for layer in weight_layers(fitted_to)}
     assert {"out", "whole/in"} <= names
+
+
+@pytest.mark.parametrize("board", ["nucleo-l4r5zi", "zcu104"])
+def test_the_rule_finds_what_did_not_get_cheaper(board: str) -> None:
+    pytest.importorskip("hls4ml", reason="hls4ml is not installed")
+    graph, data = network(channels=8), samples(20)
+    problem = problems(graph, 20)["out"]
+    whole = problem.layer.weights
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((24, 24)))[0].astype(np.float32)
+    pair = (turn, whole @ turn.T)  # the same function in more weights
+    attrs = (DenseAttrs(), problem.layer.node.attrs)
+    parts = [
+        Piece(name, own, NewWeights(values, DENSE))
+        for name, own, values in zip(("in", "out"), attrs, pair, strict=True)
+        if isinstance(own, DenseAttrs)
+    ]
+    factors = LowRank(data, scheme=Scheme.SVD, ranks={"second": 2})(graph)
+    made = replace_layers(factors, {"out": Chain(tuple(parts))})
+    assert {"out/in", "second/in"} <= {layer.name for layer in weight_layers(made)}
+    assert kept_dear(graph, made, find_board(board), data) == {"out"}
 
 
 @pytest.mark.parametrize("ranks", [(3,), (2, 5)])

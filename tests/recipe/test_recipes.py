@@ -10,6 +10,7 @@ import pytest
 
 import boardfit
 from boardfit.errors import BudgetError, UsageError
+from boardfit.interp import run
 from boardfit.recipe import compress_model, find_recipe, recipe_names
 from boardfit.recipe.context import Context
 from boardfit.recipe.recipe import parse_recipe
@@ -81,6 +82,22 @@ def test_output_is_a_model_that_compiles_to_the_same_integers(tmp_path: Path) ->
     assert ours == theirs
     again = compress_model(MODEL, "int4", calibration=DATA, board="nucleo-l4r5zi")
     assert again.artifact.digest == made.artifact.digest
+
+
+def test_ranks_are_chosen_for_the_board(tmp_path: Path) -> None:
+    """Factored layers are layers of the compressed file, which compiles to what was measured, and costs less."""
+    recipe = parse_recipe("steps: [{choose-ranks: {share: 0.8}}]", "ranks", "ranks.yaml")
+    made = compress_model(MODEL, recipe, calibration=DATA, board="nucleo-l4r5zi", output=tmp_path / "small")
+    names = [layer.node for layer in made.layers]
+    assert any(name.endswith(("/in", "/vertical")) for name in names)
+    compiled = boardfit.compile(tmp_path / "small" / "model.onnx", "nucleo-l4r5zi")
+    plain = boardfit.compile(MODEL, "nucleo-l4r5zi", DATA)
+    assert compiled.estimate.total.cycles < 0.9 * plain.estimate.total.cycles
+    x = np.zeros((1, 1, *compiled.graph.types[compiled.graph.inputs[0]].shape[1:]), np.int64)
+    ours, theirs = (run(graph, {graph.inputs[0]: x}) for graph in (made.integer, compiled.graph))
+    assert all(np.array_equal(a, b) for a, b in zip(ours.values(), theirs.values(), strict=True))
+    with pytest.raises(UsageError, match="what they cost on a board"):
+        compress_model(MODEL, recipe, calibration=DATA)
 
 
 def test_the_strongest_setting_that_holds_is_taken() -> None:

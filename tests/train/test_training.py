@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from boardfit.compress.chains import replace_layers
 from boardfit.compress.cluster import ShareWeights, TieWeights
-from boardfit.compress.layers import weight_layers
+from boardfit.compress.layers import NewWeights, weight_layers
 from boardfit.errors import DataError, OutputError, UsageError
 from boardfit.interp import run
 from boardfit.ir import Graph, verify_graph
-from boardfit.ir.encoding import Compressed
+from boardfit.ir.encoding import DENSE, Compressed
 from boardfit.train.constraints import FixedPointParameters, WeightQuantizer
 from boardfit.train.losses import Distillation, Hints, Labels, Loss
 from boardfit.train.losses import OutputError as OutputLoss
-from boardfit.train.options import Constraints, TrainingData, TrainOptions
+from boardfit.train.options import Constraints, TrainingData, TrainOptions, told
 from boardfit.train.pruning import GradualPruning, Saliency
 from boardfit.train.trainer import Trained, Training
 
@@ -199,6 +200,27 @@ def test_stochastic_rounding_learns_where_rounding_to_nearest_stands_still(teach
 
     assert loss(True, 6) < 0.8 * loss(False, 6)
     assert loss(True, 12) == pytest.approx(loss(False, 12), rel=0.1)
+
+
+def test_relative_rates_are_gentle_to_small_weights(teacher: Graph) -> None:
+    """A network that takes inputs 255 times as large has first weights 255 times as small."""
+    first = weight_layers(teacher)[0]
+    small = replace_layers(teacher, {first.name: NewWeights(first.weights / np.float32(255), DENSE)})
+    large, unseen = (
+        TrainingData({name: 255 * values for name, values in part.inputs.items()}, part.labels)
+        for part in (task(), task(seed=1))
+    )
+
+    def tuned(*, relative: bool) -> float:
+        options = TrainOptions(1, 50, 0.01, relative=relative)
+        return error(Training(small, large, (Labels(),), options).run().graph, unseen)
+
+    assert tuned(relative=True) < 19.0 < 21.0 < tuned(relative=False)
+
+
+def test_fields_added_later_leave_older_checkpoints_alone() -> None:
+    assert "relative" not in told(TrainOptions())
+    assert "relative=True" in told(TrainOptions(relative=True))
 
 
 def test_biased_decay_leaves_more_small_weights(teacher: Graph) -> None:
