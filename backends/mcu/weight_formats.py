@@ -26,6 +26,8 @@ FORMATS = (
     "csr",
     "block",
     "bitmask",
+    "circulant",
+    "walsh",
     "huffman",
     "arithmetic",
 )

@@ -6,7 +6,7 @@ emitted C, code stands beside them; the error is the integer interpreter's on th
 on the emulated Cortex-M4, of the compressed and of the dense int8 network. What is done is kept in build/benchmarks/
 and not done again: an interrupted run goes on where it was.
 
-    python -m benchmarks.compression [lenet300 lenet5 ad01 posttrain methods budget lowrank] [--seed 1 ...]
+    python -m benchmarks.compression [lenet300 lenet5 ad01 posttrain methods budget lowrank structured] [--seed 1 ...]
         [--validation]
 """
 
@@ -35,10 +35,11 @@ from .networks import mnist
 from .posttrain import run_posttrain
 from .recipe import Chain, Recipe
 from .settings import RECIPES
+from .structured import run_structured
 
 BUILD = corpus.ROOT / "build" / "benchmarks"
 SEEDS = (1, 2, 3)
-CASES = (*RECIPES, "ad01", "posttrain", "methods", "budget", "lowrank")
+CASES = (*RECIPES, "ad01", "posttrain", "methods", "budget", "lowrank", "structured")
 ONCE = ("methods", "budget")
 """Cases of one seed: without training, or with differences that are larger than those between seeds."""
 
@@ -116,6 +117,11 @@ def _rows(case: str, seed: int, folder: Path, part: str) -> list[Row]:
         return run_autoencoder(seed, folder, progress=progress)
     if case == "budget":
         return run_budget()
+    if case == "structured":
+        lenet = BUILD / f"lenet300-{seed}"
+        lenet.mkdir(parents=True, exist_ok=True)
+        chain = Chain(RECIPES["lenet300"], seed, lenet, progress=progress)
+        return run_structured(chain, seed, folder, part=part, progress=progress)
     if case == "methods":
         return run_methods(seed, folder, part, progress=progress)
     if case == "posttrain":

@@ -146,7 +146,7 @@ class Chain:
         self.data = augmented(mnist("train", shape), deformation, recipe.copies, seed)
 
     def _train(self, name: str, training: Training) -> Graph:
-        data, validation = _named(training.graph, self.data), _named(training.graph, self.validation)
+        data, validation = named(training.graph, self.data), named(training.graph, self.validation)
         path = self.folder / f"{name}.npz"
         whole = replace(training, data=data, validation=validation, checkpoint=path)
         start, clock = Clock.now(), self.folder / f"{name}.seconds"
@@ -182,7 +182,7 @@ class Chain:
         """The network without the units that the recipe cuts out; what reads them is refitted."""
         if not self.recipe.units:
             return graph
-        inputs = {name: as_real(values[:CALIBRATION]) for name, values in _named(graph, self.data).inputs.items()}
+        inputs = {name: as_real(values[:CALIBRATION]) for name, values in named(graph, self.data).inputs.items()}
         return PruneUnits(inputs, self.recipe.units)(graph)
 
     def stage(self, index: int, graph: Graph, teacher: Graph) -> Graph:
@@ -211,7 +211,7 @@ class Chain:
 
     def integers(self, graph: Graph, bias_bits: int | None) -> Graph:
         """The integer graph a backend takes, calibrated on training images."""
-        inputs = {name: as_real(values[:CALIBRATION]) for name, values in _named(graph, self.data).inputs.items()}
+        inputs = {name: as_real(values[:CALIBRATION]) for name, values in named(graph, self.data).inputs.items()}
         annotated = quantize_for_mcu(graph, inputs, QuantizeOptions())
         passes: list[Pass] = [LowerQuantized(), SignedIntegers()]
         if bias_bits is not None:
@@ -219,7 +219,7 @@ class Chain:
         return run_passes(annotated, passes).graph
 
 
-def _named(graph: Graph, data: TrainingData) -> TrainingData:
+def named(graph: Graph, data: TrainingData) -> TrainingData:
     """The data under the name of the graph's input, in its layout (one channel: a reshape)."""
     (values,) = data.inputs.values()
     (name,) = graph.inputs

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from boardfit.ir import FLOAT32, INT32, Affine, Attrs, ElementType, Graph, GraphEditor, Source
+from boardfit.ir.circulant import Circulant
+from boardfit.ir.walsh import walsh_rows
 from boardfit.ops import OPS
 from boardfit.ops.activation import NONE, RELU
 from boardfit.ops.add import AddAttrs
@@ -62,6 +64,8 @@ def sample_graphs() -> Iterator[Graph]:
     for element in (S8, U8, S16):
         yield from _moves(element)
     yield from _stored()
+    yield from _circulant()
+    yield from _walsh()
 
 
 def layer_graph(
@@ -129,6 +133,23 @@ def _linear(x: Affine, y: Affine) -> Iterator[Graph]:
     yield layer_graph("PRelu", PReluAttrs(), [IMAGE], [x], y, [weights_of((8,))])
     if x.width == 8:
         yield layer_graph("MatMul", MatMulAttrs(), [(1, 4, 5), (1, 5, 3)], [x, x], y)
+
+
+def _circulant() -> Iterator[Graph]:
+    """Dense layers with circulant blocks of every size that has functions of its own."""
+    random = np.random.default_rng(4)
+    for block in (4, 5, 8, 16, 32):
+        for structure in (Circulant(block), Circulant(block, skew=True)):
+            raw = structure.matrix(random.integers(-127, 128, (2, 2, block)), (2 * block, 2 * block))
+            for activation in (NONE, RELU):
+                constants = [(raw, WEIGHTS), (raw[:, 0], INT32)]
+                yield layer_graph("Dense", DenseAttrs(activation), [(1, 2 * block)], [S8], S8, constants)
+
+
+def _walsh() -> Iterator[Graph]:
+    """A dense layer of Walsh rows."""
+    raw = walsh_rows(np.arange(16), 16) * 127
+    yield layer_graph("Dense", DenseAttrs(), [(1, 16)], [S8], S8, [(raw, WEIGHTS), (raw[:, 0], INT32)])
 
 
 def stored_weights(shape: tuple[int, ...]) -> Iterator[np.ndarray]:

@@ -41,6 +41,11 @@ def grid_of(grids: Grids, layer: WeightLayer) -> Grid | None:
             f"layer '{layer.name}' has shared weights, which rounding one by one would separate",
             hint="round to nearest with one scale per tensor, or fix the grid before sharing",
         )
+    if grid is not None and layer.promise.circulant is not None:
+        raise UsageError(
+            f"layer '{layer.name}' has {layer.promise.circulant}, which rounding one by one would break",
+            hint="round to nearest, or name the other layers",
+        )
     if grid is not None and not grid.has_zero and (layer.promise.zeros or layer.promise.group):
         raise UsageError(f"layer '{layer.name}' is pruned, and a {grid.kind.value} grid has no zero")
     return grid

@@ -182,7 +182,13 @@ def pruned_weights(layer: WeightLayer, weights: np.ndarray, pattern: Pattern, *,
     zeros = int(np.minimum(pattern.block, width - empty * pattern.block).sum()) if pattern.block > 1 else 0
     zeros = zeros if pattern.block > 1 else int((values == 0).sum())
     promise = replace(
-        layer.promise, zeros=zeros, clusters=None, block=pattern.block, keep=pattern.keep, group=pattern.group
+        layer.promise,
+        zeros=zeros,
+        clusters=None,
+        circulant=None,
+        block=pattern.block,
+        keep=pattern.keep,
+        group=pattern.group,
     )
     bias = None if keep_bias else weights[:, -1].astype(np.float32)
     if bias is not None and layer.bias is None and not np.any(bias):

@@ -194,6 +194,9 @@ def _quantized_constant(
         magnitudes = np.abs(values).reshape(len(values), -1).max(axis=1)
         if floor is not None and floor.shape == magnitudes.shape:
             magnitudes = np.maximum(magnitudes, floor)
+        encoding = editor.constants[name].encoding
+        if isinstance(encoding, Compressed):
+            magnitudes = encoding.by_block_row(magnitudes)
         element = symmetric_type(magnitudes, width, axis=0)
     elif node.op in ("ScaleBias", "PRelu", *LINEAR):
         element = symmetric_type(np.abs(values).max(), width)

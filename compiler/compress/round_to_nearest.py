@@ -55,7 +55,7 @@ class RoundToNearest:
         grid = pick_grid(self.grids, layer.name)
         if grid is None:
             return None
-        single = layer.promise.clusters is not None or not self.per_channel
+        single = layer.promise.clusters is not None or layer.promise.circulant is not None or not self.per_channel
         rows = layer.matrix.reshape(1, -1) if single else layer.matrix
         known = self.importance.get(layer.name)
         importance = None if known is None else known.reshape(rows.shape)

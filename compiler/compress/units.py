@@ -223,4 +223,5 @@ def _smaller(old: Encoding, values: np.ndarray) -> Encoding:
     zeros = min(old.zeros, int(values.size - np.count_nonzero(values)))
     if old.block > 1 or old.group:
         old = replace(old, block=1, keep=0, group=0)
-    return replace(old, zeros=zeros, clusters=None if old.clusters is None else max(len(np.unique(values)), 1))
+    clusters = None if old.clusters is None else max(len(np.unique(values)), 1)
+    return replace(old, zeros=zeros, clusters=clusters, circulant=None)

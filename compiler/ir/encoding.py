@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .circulant import Circulant
+
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
@@ -45,6 +47,9 @@ class Compressed(Encoding):
             the whole tensor), or None.
         block: the promised zeros fill whole aligned runs of that many inputs of an output channel (flattened).
         keep: with `group`, at most `keep` values of every aligned run of `group` inputs are not zero (N:M sparsity).
+        circulant: the values, flattened to (out, K), are block-circulant (quantized with one scale for every row of
+            blocks), or None.
+        signs: all values of an output channel have one magnitude, which alone is trained.
     """
 
     width: int = 8
@@ -53,6 +58,8 @@ class Compressed(Encoding):
     block: int = 1
     keep: int = 0
     group: int = 0
+    circulant: Circulant | None = None
+    signs: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= 32:
@@ -77,7 +84,20 @@ class Compressed(Encoding):
                 return f"raw values {values.min()} to {values.max()} do not fit {self.width} bits"
         if self.group and int(_per_run(values, self.group).max(initial=0)) > self.keep:
             return f"more than {self.keep} of {self.group} neighbouring values are not zero"
+        if self.circulant is not None and not self.circulant.holds(values.reshape(len(values), -1)):
+            return f"no {self.circulant}, as promised"
+        if self.signs:
+            magnitudes = np.abs(values.reshape(len(values), -1))
+            if not np.array_equal(magnitudes, np.broadcast_to(magnitudes[:, :1], magnitudes.shape)):
+                return "an output channel has several magnitudes where one is promised"
         return None
+
+    def by_block_row(self, magnitudes: np.ndarray) -> np.ndarray:
+        """The largest of the (out,) magnitudes in every row of circulant blocks, repeated: rows share a scale."""
+        if self.circulant is None:
+            return magnitudes
+        starts = np.arange(0, len(magnitudes), self.circulant.block)
+        return np.repeat(np.maximum.reduceat(magnitudes, starts), self.circulant.block)[: len(magnitudes)]
 
     def _promised_zeros(self, values: np.ndarray) -> int:
         """Zeros that count for the promise: all, or those that fill whole blocks."""

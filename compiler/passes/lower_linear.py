@@ -71,7 +71,7 @@ def _kept_promise(encoding: Encoding, weights: np.ndarray) -> Encoding:
     Scaling keeps zeros and narrows the range, but turns the channel's clusters into others.
     """
     if isinstance(encoding, Compressed) and encoding.broken(weights) is not None:
-        return replace(encoding, clusters=None)
+        return replace(encoding, clusters=None, circulant=None)
     return encoding
 
 

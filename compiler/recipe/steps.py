@@ -31,6 +31,9 @@ PASSES = {
     "share-weights": ("boardfit.compress.cluster", "ShareWeights"),
     "low-rank": ("boardfit.compress.low_rank", "LowRank"),
     "choose-ranks": ("boardfit.solver.ranks", "ChooseRanks"),
+    "circulant": ("boardfit.compress.circulant", "MakeCirculant"),
+    "toeplitz-like": ("boardfit.compress.toeplitz", "MakeToeplitzLike"),
+    "fastfood": ("boardfit.compress.fastfood", "MakeFastfood"),
     "tie-weights": ("boardfit.compress.cluster", "TieWeights"),
     TRAIN: ("boardfit.recipe.train_step", "Train"),
 }

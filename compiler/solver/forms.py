@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..compress.chains import Chain, Change
+from ..compress.circulant import CirculantBlocks
 from ..compress.cluster import ShareWeights
 from ..compress.factoring import Factoring, in_chain
 from ..compress.gptq import Gptq
@@ -88,6 +89,7 @@ FORMS: tuple[Form, ...] = (
     Form(2),
     *(Form(8, sparsity, clusters=16) for sparsity in (0.0, 0.8, 0.9)),
     *FACTORINGS,
+    *(Form(structure=CirculantBlocks(block)) for block in (4, 8, 16)),
 )
 """What is tried for every layer; plain first, so that it stays where nothing is gained."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..compress.layers import WeightLayer
+from ..ir.circulant import Circulant
 from ..ir.encoding import Compressed
 from .runtime import tensorflow
 
@@ -109,6 +110,8 @@ class Sharing:
         tf = tensorflow()
         live = tf.gather(values, self.indices) * self.signs
         size = int(np.prod(self.shape))
+        if len(self.positions) == size:  # all in their order
+            return tf.reshape(live, self.shape)
         return tf.reshape(tf.scatter_nd(self.positions, live, [size]), self.shape)
 
 
@@ -135,6 +138,48 @@ def sharing_of(weights: np.ndarray, *, keep_zeros: bool) -> Sharing:
     )
 
 
+def circulant_sharing(weights: np.ndarray, structure: Circulant) -> Sharing:
+    """The sharing of block-circulant weights (out, ...): one value for every entry of a block's vector.
+
+    The gradient of an entry is then the circular correlation that circulant layers are trained with (Cheng et al.
+    2015, section 3.3), summed over the wrapped diagonal.
+    """
+    matrix = weights.reshape(len(weights), -1)
+    index, signs = structure.places((matrix.shape[0], matrix.shape[1]))
+    used, indices = np.unique(index, return_inverse=True)  # cut blocks have entries that nobody reads
+    values = structure.exact_vectors(matrix).reshape(-1)[used].astype(np.float32)
+    return Sharing(
+        weights.shape,
+        np.arange(weights.size, dtype=np.int32)[:, None],
+        indices.reshape(-1).astype(np.int32),
+        signs.reshape(-1).astype(np.float32),
+        values,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowMagnitudes:
+    """One trained number for each output channel: weights[o, ...] = signs[o, ...] * values[o] (Fastfood's diagonals).
+
+    Attributes:
+        signs: float32 of -1 and 1, the shape of the weights.
+        values: (out,) start values, float32.
+    """
+
+    signs: np.ndarray
+    values: np.ndarray
+
+    def expand(self, values: Tensor) -> Tensor:
+        """The weights; the gradient of a number is the sum over its channel."""
+        return tensorflow().reshape(values, [-1] + [1] * (self.signs.ndim - 1)) * self.signs
+
+
+def row_magnitudes(weights: np.ndarray) -> RowMagnitudes:
+    """The numbers and signs of weights (out, ...) of one magnitude in each channel."""
+    values = np.abs(weights.reshape(len(weights), -1)[:, 0]).astype(np.float32)
+    return RowMagnitudes(np.where(weights < 0, np.float32(-1), np.float32(1)), values)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightRule:
     """How the weights of one layer are trained.
@@ -148,7 +193,7 @@ class WeightRule:
 
     frozen: bool = False
     mask: np.ndarray | None = None
-    sharing: Sharing | None = None
+    sharing: Sharing | RowMagnitudes | None = None
     quantizer: WeightQuantizer | None = None
 
 
@@ -164,7 +209,12 @@ def rule_of(layer: WeightLayer, quantizer: WeightQuantizer | None) -> WeightRule
     if promise is None:
         return WeightRule(quantizer=quantizer)
     if quantizer is None and promise.width < 8:
-        quantizer = WeightQuantizer(promise.width, per_channel=promise.clusters is None)
+        per_channel = promise.clusters is None and promise.circulant is None
+        quantizer = WeightQuantizer(promise.width, per_channel=per_channel)
+    if promise.circulant is not None:
+        return WeightRule(sharing=circulant_sharing(layer.weights, promise.circulant), quantizer=quantizer)
+    if promise.signs:
+        return WeightRule(sharing=row_magnitudes(layer.weights), quantizer=quantizer)
     mask = layer.weights != 0 if promise.zeros or promise.group else None
     if promise.clusters is None:
         return WeightRule(mask=mask, quantizer=quantizer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..kernel import Kernel
 from . import (
+    circulant,
     coded,
     convolution,
     dsp_convolution,
@@ -29,6 +30,7 @@ from . import (
     tile,
     transposed,
     unary,
+    walsh,
 )
 
 KERNELS: tuple[Kernel, ...] = (
@@ -57,6 +59,8 @@ KERNELS: tuple[Kernel, ...] = (
     *stored.KERNELS,
     *expanded.KERNELS,
     *coded.KERNELS,
+    *circulant.KERNELS,
+    *walsh.KERNELS,
 )
 """Every variant; of equal predicted cost the first one wins."""
 

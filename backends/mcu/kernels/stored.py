@@ -192,7 +192,8 @@ COSTS: Mapping[tuple[str, str, int], Cost] = {
 """(core, template with bits, pixels at a time) -> cost."""
 
 
-def _core(features: frozenset[str]) -> str:
+def core_of(features: frozenset[str]) -> str:
+    """Key of the costs that fits a core without the DSP extension best."""
     return "rv32" if "riscv" in features else "m3" if "long-multiply" in features else "m0"
 
 
@@ -288,7 +289,7 @@ def _tables(stored: Stored, parameters: LinearParameters, weights: np.ndarray) -
 def instructions(stored: Stored, weights: np.ndarray, count: int, pixels: int, features: frozenset[str]) -> float:
     """Predicted, of `count` pixels."""
     stem = f"{stored.template}{stored.bits if stored.template == 'packed' else ''}"
-    item, output, turn = COSTS[_core(features), stem, pixels]
+    item, output, turn = COSTS[core_of(features), stem, pixels]
     group = 30 + len(weights) * output + stored.items(weights) * item
     if stored.template == "bitmask":
         group += mask_turns(weights) * turn
@@ -302,7 +303,7 @@ def _lower_product(stored: Stored, site: Site) -> Lowered:
     parameters = _parameters(site)
     weights = parameters.weights.reshape(len(parameters.weights), -1).astype(np.int64)
     rows = math.prod(site.y.shape[:-1])
-    pixels = 1 if rows == 1 else GROUP[_core(site.features)]
+    pixels = 1 if rows == 1 else GROUP[core_of(site.features)]
     function = _function(stored, parameters, pixels, site.features)
     fields = _shape(stored, parameters, weights)
     sizes = (Literal(str(rows)), Literal(str(weights.shape[1])))
@@ -319,7 +320,7 @@ def _lower_convolution(stored: Stored, site: Site) -> Lowered:
     parameters = _parameters(site)
     columns, outputs = site.y.shape[2:]
     weights = parameters.weights.transpose(0, 2, 1, 3).reshape(outputs, -1).astype(np.int64)
-    pixels = GROUP[_core(site.features)]
+    pixels = GROUP[core_of(site.features)]
     multiply = _function(stored, parameters, pixels, site.features)
     name = multiply.name.replace("stored", "convolution_stored")
     product = tuple(_shape(stored, parameters, weights).values())
