@@ -28,6 +28,7 @@ FORMATS = (
     "bitmask",
     "circulant",
     "walsh",
+    "transferred",
     "huffman",
     "arithmetic",
 )

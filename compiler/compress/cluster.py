@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import UsageError
 from ..ir.graph import Graph
 from ..passes.base import Preserves
-from .layers import NewWeights, WeightLayer, check_names, pick, replace_weights, weight_layers
+from .layers import NewWeights, WeightLayer, check_names, pick, refuse_tied, replace_weights, weight_layers
 from .least_squares_1d import optimal_clusters
 
 ITERATIONS = 200
@@ -186,6 +186,7 @@ class ShareWeights:
 
     def shared(self, layer: WeightLayer, clusters: int) -> NewWeights:
         """Shared weights of one layer."""
+        refuse_tied(layer, "sharing by value")
         book = cluster_values(
             layer.weights,
             clusters,
@@ -251,6 +252,7 @@ class TieWeights:
                     f"{asked} hash buckets for layer '{layer.name}'", hint="give at least 1, or a share below 1"
                 )
             buckets = max(round(asked * layer.weights.size), 1) if asked < 1 else int(asked)
+            refuse_tied(layer, "tying by a hash")
             if layer.promise.zeros:
                 raise UsageError(
                     f"layer '{layer.name}' is pruned, and tied weights cannot stay zero one by one",

@@ -152,4 +152,4 @@ def _promise(layer: WeightLayer, values: np.ndarray) -> Compressed:
         old = replace(old, block=1, keep=0, group=0)
     zeros = min(layer.promise.zeros, int(values.size - np.count_nonzero(values)))
     clusters = None if old.clusters is None else max(len(np.unique(values)), 1)
-    return replace(old, zeros=zeros, clusters=clusters, circulant=None)  # places in blocks have moved
+    return replace(old, zeros=zeros, clusters=clusters, circulant=None, tie=None)  # places have moved

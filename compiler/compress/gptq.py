@@ -19,7 +19,7 @@ from ..ir.affine import TINY
 from ..ir.graph import Graph
 from ..passes.base import Preserves
 from .grids import Grid, Grids, best_scales, pick_grid
-from .layers import NewWeights, WeightLayer, check_names
+from .layers import NewWeights, WeightLayer, check_names, refuse_tied
 from .reconstruction import LayerProblem, compress_layers
 
 SCALE_WORK = 1 << 19
@@ -36,6 +36,8 @@ def grid_of(grids: Grids, layer: WeightLayer) -> Grid | None:
         UsageError: shared weights, which one scale for each channel would drive apart; a binary grid for pruned ones.
     """
     grid = pick_grid(grids, layer.name)
+    if grid is not None:
+        refuse_tied(layer, "rounding one by one")
     if grid is not None and layer.promise.clusters is not None:
         raise UsageError(
             f"layer '{layer.name}' has shared weights, which rounding one by one would separate",

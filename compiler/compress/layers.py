@@ -188,6 +188,22 @@ def with_weights(layer: WeightLayer, new: NewWeights) -> WeightLayer:
     return replace(layer, weights=real_values(new), bias=bias, encoding=new.encoding, element=new.element)
 
 
+def refuse_tied(layer: WeightLayer, what: str) -> None:
+    """Refuse to change the weights of a layer one by one where they are tied to each other.
+
+    Args:
+        what: what would separate them, such as 'pruning'.
+
+    Raises:
+        UsageError: they are.
+    """
+    if layer.promise.tie is not None:
+        raise UsageError(
+            f"layer '{layer.name}' has filters that are copies of others, which {what} would separate",
+            hint=f"leave the layer out of {what}, or share filters last",
+        )
+
+
 def pick(choices: Mapping[str, Choice], layer: str) -> Choice | None:
     """What is chosen for a layer: by its name, else by the first pattern (`fc*`) that fits, else None."""
     if layer in choices:

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import UsageError
 from ..ir.graph import Graph
 from ..passes.base import Preserves
-from .layers import NewWeights, WeightLayer, check_names, pick
+from .layers import NewWeights, WeightLayer, check_names, pick, refuse_tied
 from .reconstruction import LayerProblem, compress_layers
 from .saliency import Criterion, saliency
 
@@ -134,6 +134,7 @@ class Prune:
         share = pick(self.sparsity, problem.layer.name) if isinstance(self.sparsity, Mapping) else self.sparsity
         if (share is None or share == 0.0) and not pattern.group:
             return None
+        refuse_tied(problem.layer, "pruning")
         weights = pruned(
             problem,
             share or 0.0,

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import UsageError
 from ..ir.graph import Graph
 from ..passes.base import Preserves
-from .layers import NewWeights, check_names, pick, weight_layers
+from .layers import NewWeights, check_names, pick, refuse_tied, weight_layers
 from .reconstruction import LayerProblem, compress_layers
 from .units import Units, cut_units, find_units
 
@@ -137,6 +137,7 @@ def _without(problem: LayerProblem, units: Units, gone: set[int]) -> NewWeights 
     if layer.groups > 1:
         return None
     dead = np.isin(_columns_of(problem, units), list(gone))
+    refuse_tied(layer, "refitting")
     moved = np.append(dead, False)
     target = problem.target
     gram = problem.damped[0]

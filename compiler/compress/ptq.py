@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..ir.affine import ACTIVATION_BITS, WEIGHT_BITS, activation_type, natural_range, symmetric_type
-from ..ir.encoding import Compressed
+from ..ir.encoding import Compressed, Tie
 from ..ir.graph import Graph, Node, Source
 from ..ir.rewrite import GraphEditor
 from ..ir.types import Affine
@@ -186,6 +186,20 @@ def _bias_floor(editor: GraphEditor, node: Node) -> np.ndarray | None:
     return floor
 
 
+def common_magnitudes(magnitudes: np.ndarray, tie: Tie) -> np.ndarray:
+    """(channels,) with one magnitude, the largest, for all channels that share a weight: tied weights round alike."""
+    channels = np.repeat(np.arange(len(magnitudes)), tie.indices.size // len(magnitudes))
+    common = np.asarray(magnitudes, np.float64)
+    while True:  # sharing is passed on: two turns are usual
+        largest = np.zeros(tie.count)
+        np.maximum.at(largest, tie.indices, common[channels])
+        found = np.zeros(len(common))
+        np.maximum.at(found, channels, largest[tie.indices])
+        if np.array_equal(found, common):
+            return common
+        common = found
+
+
 def _quantized_constant(
     editor: GraphEditor, node: Node, name: str, width: int, per_channel: bool, floor: np.ndarray | None
 ) -> str:
@@ -197,6 +211,8 @@ def _quantized_constant(
         encoding = editor.constants[name].encoding
         if isinstance(encoding, Compressed):
             magnitudes = encoding.by_block_row(magnitudes)
+            if encoding.tie is not None:
+                magnitudes = common_magnitudes(magnitudes, encoding.tie)
         element = symmetric_type(magnitudes, width, axis=0)
     elif node.op in ("ScaleBias", "PRelu", *LINEAR):
         element = symmetric_type(np.abs(values).max(), width)

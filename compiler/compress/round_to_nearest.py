@@ -12,7 +12,7 @@ import numpy as np
 from ..ir.graph import Graph
 from ..passes.base import Preserves
 from .grids import Grids, best_scales, min_max_scales, pick_grid
-from .layers import NewWeights, WeightLayer, check_names
+from .layers import NewWeights, WeightLayer, check_names, refuse_tied
 from .reconstruction import change_layers
 
 
@@ -55,6 +55,7 @@ class RoundToNearest:
         grid = pick_grid(self.grids, layer.name)
         if grid is None:
             return None
+        refuse_tied(layer, "rounding one by one")
         single = layer.promise.clusters is not None or layer.promise.circulant is not None or not self.per_channel
         rows = layer.matrix.reshape(1, -1) if single else layer.matrix
         known = self.importance.get(layer.name)

@@ -224,4 +224,4 @@ def _smaller(old: Encoding, values: np.ndarray) -> Encoding:
     if old.block > 1 or old.group:
         old = replace(old, block=1, keep=0, group=0)
     clusters = None if old.clusters is None else max(len(np.unique(values)), 1)
-    return replace(old, zeros=zeros, clusters=clusters, circulant=None)
+    return replace(old, zeros=zeros, clusters=clusters, circulant=None, tie=None)

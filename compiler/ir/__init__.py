@@ -1,6 +1,6 @@
 """The intermediate representation: graph, types, editing, verification, text."""
 
-from .encoding import DENSE, Compressed, Dense, Encoding
+from .encoding import DENSE, Compressed, Dense, Encoding, Tie
 from .graph import Attrs, Constant, Graph, Node, Source
 from .rewrite import GraphEditor, with_types
 from .text import format_graph
@@ -37,6 +37,7 @@ __all__ = [
     "Rounding",
     "Source",
     "TensorType",
+    "Tie",
     "format_graph",
     "verify_graph",
     "with_types",

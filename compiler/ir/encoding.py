@@ -36,6 +36,51 @@ class Dense(Encoding):
 DENSE = Dense()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Tie:
+    """Which values are one value up to their sign: values.flat == signs * free[indices].
+
+    Filters that are negations, mirror images or turns of others, or cut out of larger ones, are tied like this.
+
+    Attributes:
+        indices: (n,) which free value each value is, counted from 0 without gaps.
+        signs: (n,) 1 or -1.
+    """
+
+    indices: np.ndarray
+    signs: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.indices.ndim != 1 or self.indices.shape != self.signs.shape or not np.isin(self.signs, (-1, 1)).all():
+            raise ValueError("indices and signs must be one each, signs 1 or -1")
+
+    @property
+    def count(self) -> int:
+        """Number of free values."""
+        return int(self.indices.max(initial=-1)) + 1
+
+    def free(self, values: np.ndarray) -> np.ndarray:
+        """(count,) float64: the free values nearest to `values` (least squares)."""
+        sums = np.bincount(self.indices, self.signs * values.reshape(-1).astype(np.float64), self.count)
+        found: np.ndarray = sums / np.maximum(np.bincount(self.indices, minlength=self.count), 1)
+        return found
+
+    def expand(self, free: np.ndarray) -> np.ndarray:
+        """(n,) values from the free ones."""
+        found: np.ndarray = self.signs * free[self.indices]
+        return found
+
+    def broken(self, values: np.ndarray) -> str | None:
+        """Why `values` are not tied like this, as a fragment, or None."""
+        flat = values.reshape(-1)
+        if flat.size != self.indices.size:
+            return f"{flat.size} values where {self.indices.size} are tied"
+        signed = self.signs * (flat.astype(np.int64) if flat.dtype.kind in "iu" else flat)
+        _, first = np.unique(self.indices, return_index=True)
+        wrong = int((signed != signed[first][self.indices]).sum())
+        return f"{wrong} values differ from those they are tied to" if wrong else None
+
+
 @dataclass(frozen=True, slots=True)
 class Compressed(Encoding):
     """Weights that compression has constrained; axis 0 is the output channel.
@@ -50,6 +95,7 @@ class Compressed(Encoding):
         circulant: the values, flattened to (out, K), are block-circulant (quantized with one scale for every row of
             blocks), or None.
         signs: all values of an output channel have one magnitude, which alone is trained.
+        tie: values that are one value up to their sign, or None.
     """
 
     width: int = 8
@@ -60,6 +106,7 @@ class Compressed(Encoding):
     group: int = 0
     circulant: Circulant | None = None
     signs: bool = False
+    tie: Tie | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= 32:
@@ -90,7 +137,7 @@ class Compressed(Encoding):
             magnitudes = np.abs(values.reshape(len(values), -1))
             if not np.array_equal(magnitudes, np.broadcast_to(magnitudes[:, :1], magnitudes.shape)):
                 return "an output channel has several magnitudes where one is promised"
-        return None
+        return None if self.tie is None else self.tie.broken(values)
 
     def by_block_row(self, magnitudes: np.ndarray) -> np.ndarray:
         """The largest of the (out,) magnitudes in every row of circulant blocks, repeated: rows share a scale."""

@@ -68,10 +68,10 @@ def lower_linear(lowering: Lowering, node: Node, y: Affine) -> str:
 def _kept_promise(encoding: Encoding, weights: np.ndarray) -> Encoding:
     """The encoding of the weights after a channel that int32 could not hold may have been scaled.
 
-    Scaling keeps zeros and narrows the range, but turns the channel's clusters into others.
+    Scaling keeps zeros and narrows the range, but turns the channel's clusters into others and unties it.
     """
     if isinstance(encoding, Compressed) and encoding.broken(weights) is not None:
-        return replace(encoding, clusters=None, circulant=None)
+        return replace(encoding, clusters=None, circulant=None, tie=None)
     return encoding
 
 

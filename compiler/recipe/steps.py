@@ -34,6 +34,7 @@ PASSES = {
     "circulant": ("boardfit.compress.circulant", "MakeCirculant"),
     "toeplitz-like": ("boardfit.compress.toeplitz", "MakeToeplitzLike"),
     "fastfood": ("boardfit.compress.fastfood", "MakeFastfood"),
+    "share-filters": ("boardfit.compress.share_filters", "ShareFilters"),
     "tie-weights": ("boardfit.compress.cluster", "TieWeights"),
     TRAIN: ("boardfit.recipe.train_step", "Train"),
 }

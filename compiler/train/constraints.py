@@ -13,7 +13,7 @@ import numpy as np
 
 from ..compress.layers import WeightLayer
 from ..ir.circulant import Circulant
-from ..ir.encoding import Compressed
+from ..ir.encoding import Compressed, Tie
 from .runtime import tensorflow
 
 Tensor = Any
@@ -180,6 +180,19 @@ def row_magnitudes(weights: np.ndarray) -> RowMagnitudes:
     return RowMagnitudes(np.where(weights < 0, np.float32(-1), np.float32(1)), values)
 
 
+def tied_sharing(weights: np.ndarray, tie: Tie, *, keep_zeros: bool) -> Sharing:
+    """The sharing that a tie promises; zeros stay zero if asked for."""
+    flat = weights.reshape(-1).astype(np.float32)
+    positions = np.flatnonzero(flat) if keep_zeros else np.arange(flat.size)
+    return Sharing(
+        weights.shape,
+        positions.astype(np.int32)[:, None],
+        tie.indices[positions].astype(np.int32),
+        tie.signs[positions].astype(np.float32),
+        tie.free(flat).astype(np.float32),
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightRule:
     """How the weights of one layer are trained.
@@ -216,6 +229,9 @@ def rule_of(layer: WeightLayer, quantizer: WeightQuantizer | None) -> WeightRule
     if promise.signs:
         return WeightRule(sharing=row_magnitudes(layer.weights), quantizer=quantizer)
     mask = layer.weights != 0 if promise.zeros or promise.group else None
+    if promise.tie is not None:
+        sharing = tied_sharing(layer.weights, promise.tie, keep_zeros=mask is not None)
+        return WeightRule(sharing=sharing, quantizer=quantizer)
     if promise.clusters is None:
         return WeightRule(mask=mask, quantizer=quantizer)
     return WeightRule(sharing=sharing_of(layer.weights, keep_zeros=mask is not None), quantizer=quantizer)

@@ -62,6 +62,8 @@ def values(random: np.random.Generator, form: str, shape: tuple[int, ...]) -> np
         step = int(random.integers(1, 127 // ((1 << bits) - 1) + 1))
         low = int(random.integers(-127, 128 - step * ((1 << bits) - 1)))
         flat = low + step * random.integers(0, 1 << bits, size)
+    elif form == "transferred":
+        return copied_filters(random, shape)
     elif form == "ternary":
         flat = int(random.integers(1, 128)) * random.integers(-1, 2, size)
     elif form == "codebook":
@@ -75,6 +77,22 @@ def values(random: np.random.Generator, form: str, shape: tuple[int, ...]) -> np
         kept = random.random((shape[0], -(-depth // block))) < share
         flat = flat * np.repeat(kept, block, axis=1)[:, :depth].reshape(-1)
     return flat.reshape(shape)
+
+
+def copied_filters(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Filters of which most are others negated, mirrored, turned or the same; sometimes of only two kinds."""
+    outputs, height, width, _ = shape
+    bases = random.integers(-127, 128, (int(random.integers(1, max(outputs // 2, 1) + 1)), *shape[1:]))
+    plain = random.random() < 0.4
+    found = []
+    for output in range(outputs):
+        base = bases[output % len(bases)] if output < len(bases) else bases[random.integers(len(bases))]
+        turns = 0 if plain or output < len(bases) else int(random.integers(4))
+        turned = np.rot90(base, turns if height == width else 2 * (turns // 2))
+        if not plain and random.random() < 0.3:
+            turned = turned[:, ::-1]
+        found.append(turned * random.choice([-1, 1]))
+    return np.stack(found)
 
 
 def layer(kernel: Kernel, seed: int) -> Graph:

@@ -12,6 +12,7 @@ import pytest
 from boardfit.compress.chains import replace_layers
 from boardfit.compress.cluster import ShareWeights, TieWeights
 from boardfit.compress.layers import NewWeights, weight_layers
+from boardfit.compress.share_filters import ShareFilters
 from boardfit.errors import DataError, OutputError, UsageError
 from boardfit.interp import run
 from boardfit.ir import Graph, verify_graph
@@ -344,3 +345,16 @@ def test_what_cannot_be_trained_is_told(losses: tuple[Loss, ...], teacher: Graph
 def test_labels_are_needed_for_a_loss_on_labels() -> None:
     with pytest.raises(UsageError, match="needs labels"):
         Training(dense_network(), TrainingData(task().inputs), (Labels(),), OPTIONS).run()
+
+
+def test_tied_filters_stay_copies_and_learn_together() -> None:
+    random = np.random.default_rng(0)
+    data = TrainingData({"x": random.normal(size=(200, 1, 12, 12, 1)).astype(np.float32)})
+    graph, other = image_network(), image_network(seed=1)
+    tied = ShareFilters(data.inputs, ("negation", "mirror"), {"conv1": 0.5})(graph)
+    options = TrainOptions(epochs=2, batch=50, learning_rate=1e-2)
+    trained = Training(tied, data, (OutputLoss(),), options, teacher=other).run()
+    first = weight_layers(trained.graph)[0]
+    assert first.promise.tie is not None and first.promise.tie.broken(first.weights) is None
+    assert np.abs(first.weights - weight_layers(tied)[0].weights).max() > 1e-3
+    assert trained.history[-1].loss < trained.history[0].loss

@@ -16,7 +16,7 @@ import numpy as np
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.dense import DenseAttrs
 
-from ..kernel import Call, Const, Function, Input, Kernel, Literal, Lowered, Output, Record, Site, Table
+from ..kernel import Call, Const, Function, Input, Kernel, Literal, Lowered, Output, Record, Site, Table, Value
 from .common import LinearParameters, initialisers, linear_parameters, pixel_overlap
 from .int8_layers import refuse_linear, refuse_parameters, requantization_fields
 from .stored_values import (
@@ -202,23 +202,30 @@ GROUP = {"rv32": 4, "m3": 2, "m0": 2}
 
 
 def _function(stored: Stored, parameters: LinearParameters, pixels: int, features: frozenset[str]) -> Function:
-    """The product; without a long multiplication sums must stay below `HALVES_LIMIT`."""
-    halves = "long-multiply" not in features and _bound(parameters) < HALVES_LIMIT
+    """The product."""
+    requantize, support = requantize_function(parameters, features)
+    halves = requantize == "requantize_halves"
     stem = f"{stored.template}{stored.bits if stored.template == 'packed' else ''}"
-    context = {
+    context: dict[str, Value] = {
         "form": stored.template,
         "pixels": pixels,
-        "requantize": "requantize_halves" if halves else "requantize_word",
+        "requantize": requantize,
         **({"bits": stored.bits} if stored.bits else {}),
     }
     return Function(
         f"stored_{stem}_{pixels}{'_halves' if halves else ''}",
         "stored/product.c.j2",
         context,
-        (HALVES if halves else WORD,),
+        (support,),
         code_bytes=200 + 80 * pixels,
         stack_bytes=80,
     )
+
+
+def requantize_function(parameters: LinearParameters, features: frozenset[str]) -> tuple[str, Function]:
+    """The inline function for a core: without a long multiplication sums must stay below `HALVES_LIMIT`."""
+    halves = "long-multiply" not in features and _bound(parameters) < HALVES_LIMIT
+    return ("requantize_halves", HALVES) if halves else ("requantize_word", WORD)
 
 
 def _bound(parameters: LinearParameters) -> int:

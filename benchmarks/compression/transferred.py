@@ -1,0 +1,125 @@
+"""A small CIFAR-10 network with transferred filters and compact layers: errors, bytes, instructions.
+
+The dense network is trained on the 5,500 training images of the corpus that are not set aside, deformed anew in every
+epoch. Each rewrite starts from it and is trained as long as it was, on the labels and the dense network's answers; as a
+control so is the dense network itself. Errors are the integer interpreter's on the 2,000 test images.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from boardfit.compress.layers import weight_layers
+from boardfit.compress.ptq import quantize_for_mcu
+from boardfit.compress.share_filters import ShareFilters
+from boardfit.ir import Graph
+from boardfit.ir.encoding import Compressed
+from boardfit.options import Optimize, QuantizeOptions
+from boardfit.passes.lower_quantized import LowerQuantized
+from boardfit.passes.signed_integers import SignedIntegers
+from boardfit.pipeline import run_passes
+from boardfit.train.losses import Distillation, Labels
+from boardfit.train.options import as_real
+from boardfit.train.trainer import Training
+
+from ..results import Row, print_rows
+from .cifar import AUGMENTATION, BASE, cifar_data, trained_base
+from .measurement import cost, error_percent
+
+CALIBRATION = 256
+LABELS, TEMPERATURE = 0.4, 2.0
+EPOCHS = 12
+TURNS = ("mirror", "rotation-90", "rotation-180", "rotation-270")
+
+Data = Mapping[str, np.ndarray]
+Rewrite = Callable[[Graph, Data], Graph]
+
+SHARED: dict[str, Rewrite] = {
+    "CReLU": lambda graph, data: ShareFilters(data, ("negation",), {"conv*": 0.5})(graph),
+    "TCNN": lambda graph, data: ShareFilters(data, TURNS, {"conv*": 0.5})(graph),
+}
+"""Half of the filters are copies of the other half; three seeds."""
+
+CONTROL: dict[str, Rewrite] = {"dense, trained again": lambda graph, data: graph}
+
+REWRITES: dict[str, Rewrite] = {**SHARED, **CONTROL}
+
+
+def trained(name: str, base: Graph, seed: int, folder: Path, *, progress: bool) -> Graph:
+    """A rewrite of the dense network, trained."""
+    train = cifar_data(base, "train")
+    calibration = {key: as_real(values[:CALIBRATION]) for key, values in train.inputs.items()}
+    graph = REWRITES[name](base, calibration)
+    training = Training(
+        graph,
+        train,
+        (Labels(LABELS), Distillation(1.0 - LABELS, TEMPERATURE)),
+        replace(BASE, epochs=EPOCHS, seed=seed + 100),
+        teacher=base,
+        augmentation=AUGMENTATION,
+        validation=cifar_data(base, "validation"),
+        checkpoint=folder / f"{name.replace(', ', '-').replace(' ', '-')}.npz",
+    )
+    done = training.run(progress=progress)
+    print(f"  {name}, seed {seed}: validation error {done.history[-1].error:.2f} %", flush=True)
+    return done.graph
+
+
+def integers(graph: Graph, data: Data) -> Graph:
+    """The integer graph a backend takes."""
+    annotated = quantize_for_mcu(graph, data, QuantizeOptions())
+    return run_passes(annotated, [LowerQuantized(), SignedIntegers()]).graph
+
+
+def parameters(graph: Graph) -> int:
+    """Weights that are free: tied ones count once."""
+    total = 0
+    for layer in weight_layers(graph):
+        promise = layer.encoding
+        tied = promise.tie if isinstance(promise, Compressed) else None
+        total += layer.weights.size if tied is None else tied.count
+    return total
+
+
+def run_transferred(seed: int, folder: Path, *, part: str, progress: bool, names: tuple[str, ...] = ()) -> list[Row]:
+    """Rows of a seed: the dense network, then each rewrite beside it."""
+    start = time.perf_counter()
+    base = trained_base(seed, folder, progress=progress)
+    data = cifar_data(base, part)
+    calibration = {key: as_real(values[:CALIBRATION]) for key, values in cifar_data(base, "train").inputs.items()}
+    rows: list[Row] = []
+    dense = integers(base, calibration)
+    base_error = error_percent(dense, data, chunk=250)
+    base_cost = cost(dense, data, Optimize.SPEED)
+    chosen = names or tuple(REWRITES)
+    for name in ("dense", *chosen):
+        graph = base if name == "dense" else trained(name, base, seed, folder, progress=progress)
+        made = integers(graph, calibration)
+        for optimize in (Optimize.SPEED, Optimize.SIZE) if name == "TCNN" else (Optimize.SPEED,):
+            found = base_cost if name == "dense" else cost(made, data, optimize)
+            error = base_error if name == "dense" else error_percent(made, data, chunk=250)
+            rows.append(
+                {
+                    "case": "transferred",
+                    "recipe": name if optimize is Optimize.SPEED else f"{name}, --optimize size",
+                    "seed": seed,
+                    "weights": parameters(graph),
+                    "error_percent": round(error, 2),
+                    "points": round(error - base_error, 2),
+                    "bytes": found.bytes,
+                    "dense_bytes": base_cost.bytes,
+                    "code_bytes": found.code_bytes,
+                    "instructions": found.instructions,
+                    "dense_instructions": base_cost.instructions,
+                    "formats": " ".join(found.formats),
+                    "bytes_equal": found.equal,
+                }
+            )
+            print_rows(f"transferred, seed {seed}", rows[-1:])
+    print(f"  {time.perf_counter() - start:.0f} s", flush=True)
+    return rows
