@@ -6,8 +6,8 @@ emitted C, code stands beside them; the error is the integer interpreter's on th
 on the emulated Cortex-M4, of the compressed and of the dense int8 network. What is done is kept in build/benchmarks/
 and not done again: an interrupted run goes on where it was.
 
-    python -m benchmarks.compression [lenet300 lenet5 ad01 posttrain methods budget lowrank structured] [--seed 1 ...]
-        [--validation]
+    python -m benchmarks.compression [lenet300 lenet5 ad01 posttrain methods budget lowrank structured student
+        half-flash board-files] [--seed 1 ...] [--validation]
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from boardfit.pipeline import canonicalize
 from .. import corpus
 from ..results import Row, Value, print_rows, write_rows
 from .autoencoder import run_autoencoder
-from .budget import run_budget
+from .board_files import product_rows
+from .budget import cases, run_budget
 from .low_rank import run_low_rank
 from .measurement import cost, error_percent
 from .methods import run_methods
@@ -36,11 +37,12 @@ from .posttrain import run_posttrain
 from .recipe import Chain, Recipe
 from .settings import RECIPES
 from .structured import run_structured
+from .student import run_half_flash, run_student
 
 BUILD = corpus.ROOT / "build" / "benchmarks"
 SEEDS = (1, 2, 3)
-CASES = (*RECIPES, "ad01", "posttrain", "methods", "budget", "lowrank", "structured")
-ONCE = ("methods", "budget")
+CASES = (*RECIPES, "ad01", "posttrain", "methods", "budget", "lowrank", "structured", "student", "half-flash", "board-files")
+ONCE = ("methods", "budget", "board-files")
 """Cases of one seed: without training, or with differences that are larger than those between seeds."""
 
 
@@ -117,6 +119,12 @@ def _rows(case: str, seed: int, folder: Path, part: str) -> list[Row]:
         return run_autoencoder(seed, folder, progress=progress)
     if case == "budget":
         return run_budget()
+    if case == "board-files":
+        return [row for one in cases() for row in product_rows(one, folder)]
+    if case == "student":
+        return run_student(seed, folder, progress=progress)
+    if case == "half-flash":
+        return run_half_flash(seed, folder, progress=progress)
     if case == "structured":
         lenet = BUILD / f"lenet300-{seed}"
         lenet.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -120,15 +120,32 @@ class _Session:
             name = f"solver, {self.case.limit} B"
             rows.append(self.row(name, self.bytes(found), found, self.accuracy(found.integer), seconds))
         print_rows(f"{self.case.name}: weights within {self.case.limit} bytes", rows)
+        rows += self.without_structures()
         rows += self.grid()
         return rows
 
-    def within(self, limit: int) -> tuple[Budgeted | None, float]:
+    def without_structures(self) -> list[Row]:
+        """The same budget without forms that change a layer's structure (low rank and the like)."""
+        found, seconds = self.within(self.case.limit, self.simple)
+        name = f"solver without structures, {self.case.limit} B"
+        if found is None:
+            return [{"case": self.case.name, "recipe": name, "proof": "infeasible"}]
+        rows = [self.row(name, self.bytes(found), found, self.accuracy(found.integer), seconds)]
+        print_rows(f"{self.case.name}: forms that leave layers as they are", rows)
+        return rows
+
+    @property
+    def simple(self) -> FormTable:
+        """The table without forms that change a layer's structure."""
+        entries = (tuple(e for e in row if e.form.structure is None) for row in self.table.entries)
+        return replace(self.table, entries=tuple(entries))
+
+    def within(self, limit: int, table: FormTable | None = None) -> tuple[Budgeted | None, float]:
         """The choice whose layers really take at most `limit` bytes, and the seconds the solver took."""
         asked, spent = float(limit), 0.0
         for _ in range(ROUNDS):
             start = time.perf_counter()
-            forms = choose_forms(self.table, {"flash": asked}, cycles=1e-6)
+            forms = choose_forms(table or self.table, {"flash": asked}, cycles=1e-6)
             spent = max(spent, time.perf_counter() - start)
             if forms is None:
                 return None, spent
@@ -152,7 +169,10 @@ class _Session:
             if forms is None:
                 continue
             fitting = [(loss, name) for name, (size, loss) in uniform.items() if size <= limit + 0.5]
-            best = min(fitting, default=(float("nan"), "none fits"))
+            best = min(fitting, default=(float("inf"), "none fits"))
+            simple = choose_forms(self.simple, {"flash": float(limit) + 0.5})
+            without = None if simple is None else predicted_loss(self.simple, simple)
+            structured = sum(form.structure is not None for form in forms)
             loss = predicted_loss(self.table, forms)
             rows.append(
                 {
@@ -160,8 +180,10 @@ class _Session:
                     "recipe": "grid",
                     "bytes": round(float(limit)),
                     "loss": round(loss, 5),
-                    "uniform_loss": round(best[0], 5),
                     "uniform": best[1],
+                    **({"uniform_loss": round(best[0], 5)} if fitting else {}),
+                    **({} if without is None else {"loss_without_structures": round(without, 5)}),
+                    "structured_layers": structured,
                     "not_worse": not loss > best[0] + 1e-6,
                     "seconds": round(seconds, 3),
                 }

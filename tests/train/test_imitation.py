@@ -112,7 +112,7 @@ def _without_hidden() -> Graph:
 
 
 def test_munge_stays_among_the_data() -> None:
-    x = np.random.default_rng(0).normal(size=(60, 1, 5)).astype(np.float32) * np.float32([1, 10, 100, 1, 1])
+    x = np.random.default_rng(0).normal(size=(60, 1, 5)).astype(np.float32) * np.array([1, 10, 100, 1, 1], np.float32)
     made = Munge(copies=3)(x, np.random.default_rng(1))
     assert made.shape == (180, 1, 5) and made.dtype == np.float32
     assert np.mean(made == np.tile(x, (3, 1, 1))) == pytest.approx(0.5, abs=0.1)
