@@ -44,9 +44,9 @@ VARIATIONS = 7_000
 REPEATED = 4
 """Times the inputs themselves stand beside their variations."""
 
-DISTILLED = TrainOptions(epochs=15, batch=64, learning_rate=2e-3)
-ROUNDED = TrainOptions(epochs=6, batch=64, learning_rate=5e-4)
-LABELLED = TrainOptions(epochs=5, batch=64, learning_rate=2e-3)
+DISTILLED = TrainOptions(epochs=10, batch=64, learning_rate=2e-3)
+ROUNDED = TrainOptions(epochs=4, batch=64, learning_rate=5e-4)
+LABELLED = TrainOptions(epochs=4, batch=64, learning_rate=2e-3)
 HINT = 2.0
 
 
