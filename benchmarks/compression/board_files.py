@@ -61,13 +61,13 @@ def product_rows(case: Case, folder: Path) -> list[Row]:
     rows: list[Row] = []
     quantize = QuantizeOptions(max_drop=drop)
     start = time.perf_counter()
-    name = f"boardfit compile, {flash // KIB} KB flash with code, {ram // KIB} KB RAM, max-drop {drop:g}"
+    name = f"{case.name}: boardfit compile, {flash // KIB} KB flash with code, {ram // KIB} KB RAM, max-drop {drop:g}"
     try:
         made = api.compile(corpus.model_path(case.name), str(board), data, quantize=quantize, backend=OPTIONS)
         total = made.estimate.total
         rows.append(
             {
-                "case": case.name,
+                "case": "board-files",
                 "recipe": name,
                 "accuracy_percent": round(_accuracy(made.graph, case), 2),
                 "float_accuracy_percent": round(_accuracy(made.floating, case), 2),
@@ -78,7 +78,7 @@ def product_rows(case: Case, folder: Path) -> list[Row]:
             }
         )
     except BudgetError as error:
-        rows.append({"case": case.name, "recipe": name, "proof": str(error).splitlines()[0]})
+        rows.append({"case": "board-files", "recipe": name, "proof": str(error).splitlines()[0]})
     print_rows(f"{case.name} compiled for {find_board(str(board)).title}", rows)
     curve = api.fit(
         corpus.model_path(case.name),
@@ -91,8 +91,8 @@ def product_rows(case: Case, folder: Path) -> list[Row]:
     )
     points: list[Row] = [
         {
-            "case": case.name,
-            "recipe": "boardfit fit",
+            "case": "board-files",
+            "recipe": f"{case.name}: boardfit fit",
             "flash": point.estimate.total.flash,
             "fits": point.estimate.fits,
             "points_below_float": round(-100 * point.value, 2),
