@@ -41,7 +41,18 @@ from .student import run_half_flash, run_student
 
 BUILD = corpus.ROOT / "build" / "benchmarks"
 SEEDS = (1, 2, 3)
-CASES = (*RECIPES, "ad01", "posttrain", "methods", "budget", "lowrank", "structured", "student", "half-flash", "board-files")
+CASES = (
+    *RECIPES,
+    "ad01",
+    "posttrain",
+    "methods",
+    "budget",
+    "lowrank",
+    "structured",
+    "student",
+    "half-flash",
+    "board-files",
+)
 ONCE = ("methods", "budget", "board-files")
 """Cases of one seed: without training, or with differences that are larger than those between seeds."""
 
