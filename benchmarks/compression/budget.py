@@ -15,6 +15,7 @@ import numpy as np
 
 from boardfit.backend import find_backend
 from boardfit.board import Board, find_board
+from boardfit.compress.chains import placed_sources
 from boardfit.estimate.report import Estimate
 from boardfit.ir import Graph
 from boardfit.measure import real_outputs
@@ -204,9 +205,10 @@ class _Session:
         return apply_forms(self.prepared.floating, self.prepared.data, self.table, forms, self.lower, self.estimate)
 
     def bytes(self, made: Budgeted) -> int:
-        """Flash of the layers with weights."""
-        names = {self.prepared.floating.node(name).source.node for name in self.table.layers}
-        return sum(layer.resources.flash for layer in made.estimate.layers if layer.node in names)
+        """Flash of the layers with weights, or of those in their place."""
+        floating = self.prepared.floating
+        nodes = [node for name in self.table.layers for node in placed_sources(floating, made.graph, name)]
+        return made.estimate.share(nodes).flash
 
     def accuracy(self, graph: Graph) -> float:
         samples = self.case.test.reshape(len(self.case.test), *self.prepared.floating.types[graph_input(graph)].shape)
