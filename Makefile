@@ -63,6 +63,7 @@ bench-fpga: $(READY) tools
 	$(BIN)/python -m benchmarks.fpga
 
 bench-estimator: $(READY)
+	@bash .ci/set-up tools yosys
 	$(BIN)/python -m benchmarks.estimator
 	$(BIN)/python -m benchmarks.estimator.distributed
 	$(BIN)/python -m benchmarks.estimate_time

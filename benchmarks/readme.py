@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from statistics import median
 from typing import Any
 
 from boardfit.board import FpgaBoard, McuBoard, shipped_boards
@@ -19,6 +20,7 @@ from .corpus import ROOT
 
 README = ROOT / "README.md"
 MARK = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+SWEEP = "Dendendelen/wa-hls4ml-search"
 TINY = {"ad01": "AD", "ic01": "IC", "kws01": "KWS", "vww01": "VWW"}
 CORES = {
     "m4": "Cortex-M4",
@@ -135,12 +137,37 @@ def compression() -> str:
     return markdown([*head, "bytes equal"], rows)
 
 
+def estimator() -> str:
+    """FPGA estimates beside reports of repositories that neither prices nor intervals have seen."""
+    asked = {"dsp": 8, "lut": 25, "ff": 25, "bram18": 20}
+    names = {"dsp": "DSP", "lut": "LUT", "ff": "FF", "bram18": "BRAM18", "latency": "latency", "ii": "interval"}
+    wanted = [("after synthesis", "/vsynth", name, f"<= {limit} %") for name, limit in asked.items()]
+    wanted += [("HLS", "/csynth", "latency", "<= 10 %"), ("HLS", "/csynth", "ii", ">= 90 % exact")]
+    wanted += [("HLS, without the sweep of single layers", "/csynth", name, "") for name in ("latency", "ii")]
+    rows = []
+    for report, ending, name, aim in wanted:
+        found = [
+            row
+            for row in results("estimator")
+            if row["source"].endswith(ending) and row["resource"] == name and (aim or SWEEP not in row["source"])
+        ]
+        if not found:
+            continue
+        errors = sorted(abs(row["predicted"] - row["actual"]) / max(row["actual"], 1.0) for row in found)
+        exact = sum(row["predicted"] == row["actual"] for row in found) / len(found)
+        inside = sum(row["low"] <= row["actual"] <= row["high"] for row in found) / len(found)
+        shown = [f"{len(found)}", f"{median(errors):.1%}", f"{exact:.0%}", f"{inside:.0%}", aim]
+        rows.append([report, names[name], *shown])
+    return markdown(["report", "figure", "rows", "median error", "exact", "in 80 % interval", "aim"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "boards": boards,
     "mcu": mcu,
     "cores": cores,
     "foundation": foundation,
     "compression": compression,
+    "estimator": estimator,
 }
 
 

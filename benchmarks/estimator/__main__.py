@@ -18,11 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from boardfit.estimate.fpga.intervals import interval_of
-from boardfit.estimate.fpga.model import spread_key
 
 from .corpus import Sample, corpus_folder
 from .fit import leave_one_out, load_samples
-from .spread import outcomes, spread_factors
+from .spread import key_of, outcomes, spread_factors
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "estimator.json"
 # What the estimator has to reach: median absolute relative error; for `ii` the share of rows that are exact.
@@ -65,17 +64,17 @@ class Judged:
 def judge(samples: Sequence[Sample]) -> list[Judged]:
     """Predict every sample without its repository, intervals included."""
     held_out = leave_one_out(samples)
-    designs = outcomes((sample, predicted) for sample, predicted in held_out if sample.level == "design")
+    known = outcomes(held_out)
     judged: list[Judged] = []
     for repository in sorted({sample.repository for sample in samples}):
-        factors = spread_factors([row for row in designs if row.repository != repository])
+        factors = spread_factors([row for row in known if row.repository != repository])
         for sample, predicted in held_out:
             if sample.repository != repository:
                 continue
             for name in FIGURES:
                 if name not in sample.actual:
                     continue
-                spread = factors[spread_key(sample.analysis, sample.stage, name)]
+                spread = factors[key_of(sample, name)]
                 figure = interval_of(predicted[name], spread)
                 judged.append(Judged(sample, name, figure.value, sample.actual[name], figure.low, figure.high))
     return judged

@@ -187,6 +187,8 @@ def predictions(sample: Sample, coefficients: Coefficients) -> dict[str, float]:
     figures = (hls_figures if sample.stage == "hls" else synthesis_figures)(sample.analysis, coefficients)
     found: dict[str, float] = {resource: getattr(figures, resource) for resource in RESOURCES}
     found["latency"], found["ii"] = sample.analysis.latency, sample.analysis.interval
+    if sample.level == "layer":  # a report tells a layer's own cycles, not those of a design around it
+        found["latency"], found["ii"] = sample.analysis.timings[0].latency, sample.analysis.timings[0].interval
     return found
 
 
@@ -226,8 +228,7 @@ def main() -> None:
     """Fit on everything, take the intervals from the leave-one-repository-out errors, write the data file."""
     samples = load_samples()
     designs = [s for s in samples if s.level == "design"]
-    held_out = [(s, p) for s, p in leave_one_out(samples) if s.level == "design"]
-    coefficients = replace(fit(samples), spread=spread_factors(outcomes(held_out)))
+    coefficients = replace(fit(samples), spread=spread_factors(outcomes(leave_one_out(samples))))
     OUTPUT.write_text(json.dumps(rounded(coefficients), indent=1) + "\n", encoding="utf-8")
     print(f"{len(samples)} samples ({len(designs)} designs), written {OUTPUT.name}")
 

@@ -24,10 +24,10 @@ TAILS = np.round(np.arange(0.02, 0.2525, 0.005), 3)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One figure of a left-out design beside the real one.
+    """One figure of a left-out design or layer beside the real one.
 
-    `key` is the class that shares factors, `figure` the figure that shares a tail, `project` whether the design has
-    several layers: tails are chosen on those, as a sweep of single layers would outvote all projects.
+    `key` is the class that shares factors, `figure` the figure that shares a tail, `project` whether a design has
+    several layers: tails of designs are chosen on those, as a sweep of single layers would outvote all projects.
     """
 
     key: str
@@ -43,16 +43,22 @@ class Outcome:
         return (self.actual + 0.5) / (self.predicted + 0.5)
 
 
+def key_of(sample: Sample, name: str) -> str:
+    """Class of a sample's figure."""
+    return spread_key(sample.analysis.multipliers, sample.stage, name, layer=sample.level == "layer")
+
+
 def outcomes(held_out: Iterable[tuple[Sample, Mapping[str, float]]]) -> list[Outcome]:
-    """Every figure of every design; cycles are the same at both stages and are taken from HLS reports."""
+    """Every figure of every design and layer; cycles are the same at both stages and are taken from HLS reports."""
     found: list[Outcome] = []
     for sample, predicted in held_out:
         for name, actual in sample.actual.items():
             if name in ("latency", "ii") and sample.stage != "hls":
                 continue
-            key = spread_key(sample.analysis, sample.stage, name)
-            project = len(sample.analysis.design.layers) > 1
-            found.append(Outcome(key, f"{sample.stage}.{name}", sample.repository, predicted[name], actual, project))
+            key = key_of(sample, name)
+            project = sample.level == "layer" or len(sample.analysis.design.layers) > 1
+            figure = key if sample.level == "layer" else f"{sample.stage}.{name}"
+            found.append(Outcome(key, figure, sample.repository, predicted[name], actual, project))
     return found
 
 

@@ -121,31 +121,43 @@ def synthesis_figures(analysis: Analysis, coefficients: Coefficients) -> RawFigu
     )
 
 
-def spread_key(analysis: Analysis, stage: str, name: str) -> str:
+def spread_key(multipliers: Iterable[Multipliers | None], stage: str, name: str, *, layer: bool = False) -> str:
     """Key of a figure's interval factors.
 
-    DSP counts of weight memories are nearly certain, those of constants are not: two classes. Cycles are the same
-    before and after synthesis.
+    DSP counts of weight memories are nearly certain, those of constants are not: two classes, and one of layers that
+    multiply by no weights. Cycles are the same before and after synthesis. Layers have factors of their own where
+    reports tell about layers: HLS reports do.
     """
     stage = "hls" if name in ("latency", "ii") else stage
+    key = f"layer.{stage}.{name}" if layer and stage == "hls" else f"{stage}.{name}"
     if name != "dsp":
-        return f"{stage}.{name}"
-    shared = any(m is not None and not m.unrolled for m in analysis.multipliers)
-    return f"{stage}.dsp.{'memory' if shared else 'constants'}"
+        return key
+    known = [m for m in multipliers if m is not None]
+    if layer and stage == "hls" and not known:
+        return f"{key}.none"
+    return f"{key}.{'memory' if any(not m.unrolled for m in known) else 'constants'}"
 
 
-def _figure(value: float, analysis: Analysis, stage: str, name: str, coefficients: Coefficients) -> Figure:
-    return interval_of(value, coefficients.spread[spread_key(analysis, stage, name)])
+@dataclass(frozen=True, slots=True)
+class _Bands:
+    """Intervals of the figures of a design, or of one of its layers."""
 
+    coefficients: Coefficients
+    multipliers: tuple[Multipliers | None, ...]
+    layer: bool
 
-def _stage(figures: RawFigures, stage: str, analysis: Analysis, coefficients: Coefficients) -> Stage:
-    return Stage(
-        lut=_figure(figures.lut, analysis, stage, "lut", coefficients),
-        ff=_figure(figures.ff, analysis, stage, "ff", coefficients),
-        bram18=_figure(figures.bram18, analysis, stage, "bram18", coefficients),
-        dsp=_figure(figures.dsp, analysis, stage, "dsp", coefficients),
-        uram=Figure(0.0, 0.0, 0.0),
-    )
+    def figure(self, value: float, stage: str, name: str) -> Figure:
+        key = spread_key(self.multipliers, stage, name, layer=self.layer)
+        return interval_of(value, self.coefficients.spread[key])
+
+    def stage(self, figures: RawFigures, stage: str) -> Stage:
+        return Stage(
+            lut=self.figure(figures.lut, stage, "lut"),
+            ff=self.figure(figures.ff, stage, "ff"),
+            bram18=self.figure(figures.bram18, stage, "bram18"),
+            dsp=self.figure(figures.dsp, stage, "dsp"),
+            uram=Figure(0.0, 0.0, 0.0),
+        )
 
 
 def _layer_estimates(analysis: Analysis, coefficients: Coefficients) -> tuple[LayerEstimate, ...]:
@@ -156,7 +168,10 @@ def _layer_estimates(analysis: Analysis, coefficients: Coefficients) -> tuple[La
     overflow = overflow_luts(
         zip(analysis.design.layers, (p.dsp for p in analysis.ingredients), strict=True), analysis.device, coefficients
     )
-    for layer, part, timing in zip(analysis.design.layers, analysis.ingredients, analysis.timings, strict=True):
+    for index, (layer, part, timing) in enumerate(
+        zip(analysis.design.layers, analysis.ingredients, analysis.timings, strict=True)
+    ):
+        bands = _Bands(coefficients, (analysis.multipliers[index],), layer=True)
         prices = coefficients.synthesis["lut"]
         terms = {term: amount * prices[term] for term, amount in part.lut.items() if amount}
         if overflow and part.dsp:
@@ -177,10 +192,10 @@ def _layer_estimates(analysis: Analysis, coefficients: Coefficients) -> tuple[La
             LayerEstimate(
                 name=layer.name,
                 kind=layer.kind,
-                hls=_stage(hls, "hls", analysis, coefficients),
-                synthesis=_stage(built, "synthesis", analysis, coefficients),
-                latency=_figure(timing.latency, analysis, "hls", "latency", coefficients),
-                interval=_figure(timing.interval, analysis, "hls", "ii", coefficients),
+                hls=bands.stage(hls, "hls"),
+                synthesis=bands.stage(built, "synthesis"),
+                latency=bands.figure(timing.latency, "hls", "latency"),
+                interval=bands.figure(timing.interval, "hls", "ii"),
                 terms=terms,
             )
         )
@@ -199,6 +214,7 @@ def estimate(design: DesignDescription, coefficients: Coefficients | None = None
     """
     chosen = coefficients or load_coefficients()
     analysis = Analysis(design, chosen)
+    bands = _Bands(chosen, analysis.multipliers, layer=False)
     notes: list[str] = []
     demanded = sum(part.dsp for part in analysis.ingredients)
     if analysis.device.dsp is None:
@@ -210,10 +226,10 @@ def estimate(design: DesignDescription, coefficients: Coefficients | None = None
         )
     return FpgaEstimate(
         layers=_layer_estimates(analysis, chosen),
-        hls=_stage(hls_figures(analysis, chosen), "hls", analysis, chosen),
-        synthesis=_stage(synthesis_figures(analysis, chosen), "synthesis", analysis, chosen),
-        latency=_figure(analysis.latency, analysis, "hls", "latency", chosen),
-        interval=_figure(analysis.interval, analysis, "hls", "ii", chosen),
+        hls=bands.stage(hls_figures(analysis, chosen), "hls"),
+        synthesis=bands.stage(synthesis_figures(analysis, chosen), "synthesis"),
+        latency=bands.figure(analysis.latency, "hls", "latency"),
+        interval=bands.figure(analysis.interval, "hls", "ii"),
         assumed=tuple(sorted({f"{layer.name}: {what}" for layer in design.layers for what in layer.assumed})),
         notes=tuple(notes),
     )
