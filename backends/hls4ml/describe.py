@@ -37,6 +37,7 @@ KINDS = {
     "BoardfitArgMax": "relu",
     "BoardfitClamp": "relu",
     "BoardfitConv2D": "conv",
+    "BoardfitCirculant": "dense",
     "BoardfitDense": "dense",
     "BoardfitDepthwiseConv2D": "depthwise",
     "BoardfitPick": "resize",
@@ -153,6 +154,7 @@ def _describe(
             table_size=attributes.get("exp_table_size", attributes.get("table_size", 1024)),
             table_bits=table.width if table else 18,
             implementation="boardfit" if kind in MATRIX_KINDS else "",
+            stored_weights=attributes.get("n_weights"),
             n_zeros=None if values is None else int(np.count_nonzero(np.asarray(values) == 0)),
         )
     )

@@ -23,6 +23,7 @@ WINDOW_MEMORY = {
 
 
 DENSE_SIZES = ("n_in", "n_out", "lanes")
+CIRCULANT_SIZES = (*DENSE_SIZES, "block", "skew", "n_weights")
 POINTWISE_SIZES = (*DENSE_SIZES, "in_height", "in_width", "stride_height", "stride_width")
 IMAGE_SIZES = ("in_height", "in_width", "n_chan", "filt_height", "filt_width", "stride_height", "stride_width")
 WINDOW_SIZES = (*IMAGE_SIZES, "n_filt", "filters", "pad_top", "pad_bottom", "pad_left", "pad_right")
@@ -211,6 +212,24 @@ def _register_layers() -> None:
         def format(self, node: Any) -> str:
             return _linear_call(node, self._default_function_params(node), "boardfit_dense")
 
+    class BoardfitCirculant(BoardfitDense):
+        """The same with circulant blocks: one vector of weights for each."""
+
+    class CirculantConfig(LayerConfigTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(BoardfitCirculant)
+
+        def format(self, node: Any) -> str:
+            return _linear_config(node, CIRCULANT_SIZES, self._default_config_params(node))
+
+    class CirculantCall(FunctionCallTemplate):  # type: ignore[misc]
+        def __init__(self) -> None:
+            headers = ["nnet_utils/nnet_mult.h", f"nnet_utils/{HEADER}"]
+            super().__init__(BoardfitCirculant, include_header=headers)
+
+        def format(self, node: Any) -> str:
+            return _linear_call(node, self._default_function_params(node), "boardfit_circulant")
+
     class BoardfitDepthwiseConv2D(DepthwiseConv2D):  # type: ignore[misc]
         """A depthwise convolution of a stream that makes one channel after the other."""
 
@@ -284,6 +303,7 @@ def _register_layers() -> None:
     register_layer("BoardfitSerialConv2D", BoardfitSerialConv2D)
     register_layer("BoardfitDepthwiseConv2D", BoardfitDepthwiseConv2D)
     register_layer("BoardfitDense", BoardfitDense)
+    register_layer("BoardfitCirculant", BoardfitCirculant)
     register_layer("BoardfitWordsDense", BoardfitWordsDense)
     register_layer("BoardfitConv2D", BoardfitConv2D)
     register_layer("BoardfitPick", BoardfitPick)
@@ -298,6 +318,8 @@ def _register_layers() -> None:
         ArgMaxCall,
         DenseConfig,
         DenseCall,
+        CirculantConfig,
+        CirculantCall,
         WordsConfig,
         WordsCall,
     )

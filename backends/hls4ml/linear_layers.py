@@ -8,6 +8,7 @@ import numpy as np
 
 from boardfit.estimate.fpga import serial_lanes
 from boardfit.ir import FixedPoint, Node
+from boardfit.ir.circulant import find_circulant
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.linear import fixed_accumulator
 from boardfit.ops.spec import attrs_as
@@ -44,6 +45,9 @@ def dense(node: Node, context: LayerContext) -> list[HlsLayer]:
     if context.plan.layers[node.name].strategy is Strategy.RESOURCE:
         attributes["weight_data"] = weights  # the order hls4ml brings them into for its own layers
     if lanes:
+        circulant = _circulant(node, context, lanes)
+        if circulant is not None:
+            return [linear_layer(node, context, "BoardfitCirculant", {**attributes, **circulant})]
         return [linear_layer(node, context, "BoardfitDense", {**attributes, "lanes": lanes})]
     return [linear_layer(node, context, "BoardfitWordsDense", attributes)]
 
@@ -57,6 +61,23 @@ def _lanes(node: Node, context: LayerContext, weights: np.ndarray) -> int:
     if not context.streams or plan.strategy is not Strategy.RESOURCE:
         return 0
     return serial_lanes(weights.shape[1], weights.shape[0], plan.reuse_factor)
+
+
+def _circulant(node: Node, context: LayerContext, lanes: int) -> dict[str, Any] | None:
+    """Attributes of a dense layer whose blocks are circulant and can be multiplied `lanes` at a time, else None.
+
+    Only the vectors are stored, those of `lanes` neighbouring blocks entry by entry.
+    """
+    raw = context.raw(node.inputs[1])
+    inputs = raw.shape[1]
+    blocks = tuple(n for n in range(2, inputs // lanes + 1) if inputs % (n * lanes) == 0)
+    structure = find_circulant(raw, blocks)
+    if structure is None:
+        return None
+    vectors = structure.exact_vectors(context.real(node.inputs[1]))
+    down, across, block = vectors.shape
+    data = vectors.reshape(down, across // lanes, lanes, block).transpose(0, 1, 3, 2).copy()
+    return {"lanes": lanes, "block": block, "skew": int(structure.skew), "n_weights": data.size, "weight_data": data}
 
 
 def _dense_at_positions(node: Node, context: LayerContext, weights: np.ndarray, positions: list[int]) -> list[HlsLayer]:

@@ -96,6 +96,7 @@ class LayerDescription:
     implementation: str = ""
     multiplier: str = ""
     n_zeros: int | None = None
+    stored_weights: int | None = None
     partitions: int | None = None
     inner: bool = False
     fifos: tuple[Fifo, ...] | None = None

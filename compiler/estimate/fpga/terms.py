@@ -80,9 +80,12 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
             bram["index"] = 1
     if not m.unrolled:
         width = math.ceil(layer.products / layer.reuse_factor) * layer.weight_precision.width
-        bram["weights"] = weight_blocks(layer.reuse_factor, width, c.scalar("rom_bits"))
+        depth = layer.reuse_factor
+        if layer.stored_weights is not None:
+            depth = math.ceil(depth * layer.stored_weights / layer.products)
+        bram["weights"] = weight_blocks(depth, width, c.scalar("rom_bits"))
         if bram["weights"]:
-            kept["weights"] = weight_blocks_synthesised(layer.reuse_factor, width, c.scalar("rom_depth_synthesis"))
+            kept["weights"] = weight_blocks_synthesised(depth, width, c.scalar("rom_depth_synthesis"))
     if stream and layer.kind in ("conv", "depthwise") and not is_serial(layer):
         _window(layer, lut, ff)
     elif not stream and layer.kind != "dense":
