@@ -21,7 +21,7 @@ def compress(
             "--recipe",
             "-r",
             help="Name of a recipe ('boardfit recipes') or a recipe file.",
-            show_default="int4; distil with --student",
+            show_default="int4; distil or distil-hints with --student",
         ),
     ] = None,
     student: Annotated[

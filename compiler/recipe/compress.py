@@ -21,7 +21,7 @@ from ..ir.graph import Graph
 from ..measure import real_outputs
 from ..options import BackendOptions, QuantizeOptions
 from .context import Context
-from .networks import load_floating, load_teachers, students
+from .networks import is_cut, load_floating, load_teachers, students
 from .recipe import Recipe, find_recipe
 from .report import LayerReport, layer_reports, render_html
 
@@ -32,7 +32,8 @@ MODEL_FILE = "model.onnx"
 
 DEFAULT = "int4"
 DISTIL = "distil"
-"""Recipes that are taken where none is named."""
+DISTIL_CUT = "distil-hints"
+"""Recipes that are taken where none is named: without a student, for any student, for one cut out of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def compress_model(
     Args:
         model: ONNX file.
         recipe: a recipe, its name, or the path of a recipe file; without one, 'distil' where there is a student, else
-            'int4'.
+            'int4' ('distil-hints' for one that is cut out of the model).
         student: the network the recipe starts from: an ONNX file with the model's inputs and outputs, or `auto`,
             `auto:WIDTH`, `auto:WIDTHxDEPTH`, cut out of the model. It imitates the model. `auto` alone has half of the
             model's multiply-accumulates or, with a bound, the least width that holds it.
@@ -122,7 +123,7 @@ def compress_model(
         BoardfitError: the model, the data, the recipe or the options are wrong.
     """
     if recipe is None:
-        recipe = DISTIL if student is not None or teachers else DEFAULT
+        recipe = default_recipe(student, teachers)
     chosen = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
     if (student is not None or teachers) and not chosen.trains:
         raise UsageError(f"recipe '{chosen.name}' does not train, and a student has to", hint=f"--recipe {DISTIL}")
@@ -185,6 +186,13 @@ def compress_model(
     return Compressed(
         chosen.name, chosen.settings[setting], graph, integer, floating, fidelity, layers, estimate, artifact, folder
     )
+
+
+def default_recipe(student: str | Path | None, teachers: Sequence[str | Path]) -> str:
+    """Name of the recipe that is taken where none is named."""
+    if student is None and not teachers:
+        return DEFAULT
+    return DISTIL_CUT if student is not None and is_cut(student) and not teachers else DISTIL
 
 
 def freeze(graph: Graph, calibration: Samples, bias_bits: int | None = None) -> tuple[Graph, Graph]:

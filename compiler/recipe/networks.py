@@ -30,6 +30,11 @@ def load_floating(path: str | Path, input_shapes: Shapes = None) -> Graph:
     return run_passes(load_model(path, dict(input_shapes or {})), list(canonical_passes(fuse=True))).graph
 
 
+def is_cut(student: str | Path) -> bool:
+    """Whether this says how to cut a student out of the model, and is no file."""
+    return str(student).partition(":")[0].partition("x")[0] == AUTO and not Path(student).exists()
+
+
 def make_student(model: Graph, student: str | Path, calibration: Samples, input_shapes: Shapes = None) -> Graph:
     """The network training starts from: cut out of the model (`auto...`), or another file.
 
@@ -40,7 +45,7 @@ def make_student(model: Graph, student: str | Path, calibration: Samples, input_
     from ..compress.students import Multipliers, cut_student
 
     text = str(student)
-    if text.partition(":")[0].partition("x")[0] == AUTO and not Path(student).exists():
+    if is_cut(student):
         return cut_student(model, calibration, Multipliers.parse(text))
     found = load_floating(student, input_shapes)
     _check(model, found, "student", text)

@@ -35,7 +35,7 @@ class Train:
         logits: weight of the squared error to the teacher's logits.
         imitation: each output by its kind: several outputs, regression.
         pseudo_labels: take the teacher's classes for labels.
-        hints: weight of the hints at the last tensors of each resolution that student and teacher share.
+        hints: weight of the hints at hidden layers that student and teacher share (`matching_hints`).
         weights: round the weights of all layers in the forward pass.
         activations: round activations to 8 bits in training.
         fixed_point: keep parameters on a fixed-point grid.

@@ -242,15 +242,27 @@ def check_losses(losses: tuple[Loss, ...], student: Graph, teacher: Graph | None
 
 
 def matching_hints(student: Graph, teacher: Graph, weight: float = 1.0) -> Hints:
-    """Hints between tensors of one place and resolution: where all of the network passes through one tensor.
+    """Hints between tensors of one place and resolution.
 
-    The last such tensor of each resolution is hinted at (FitNets hints at one tensor in the middle; where the
-    resolution never changes that is the last one before the outputs).
+    A student that was cut out of its teacher keeps the names of its tensors: all outputs of hidden layers that mix
+    channels are hinted at. For any other one it is the last tensor of each resolution through which all of the network
+    passes (FitNets hints at one tensor in the middle).
 
     Raises:
         UsageError: student and teacher have no resolution in common.
     """
+    from ..compress.layers import weight_layers
     from ..compress.students import waists
+
+    outputs = {*student.outputs, *logits_tensors(student)}
+    named = {
+        name: name
+        for name in (layer.node.outputs[0] for layer in weight_layers(student) if not layer.depthwise)
+        if name in teacher.types and name not in outputs and name not in teacher.constants
+        if student.types[name].shape[:-1] == teacher.types[name].shape[:-1]
+    }
+    if named:
+        return Hints(named, weight)
 
     def last(graph: Graph) -> dict[tuple[int, ...], str]:
         outside = {*graph.inputs, *graph.outputs, *logits_tensors(graph)}
@@ -260,7 +272,8 @@ def matching_hints(student: Graph, teacher: Graph, weight: float = 1.0) -> Hints
     pairs = {ours[shape]: theirs[shape] for shape in ours if shape in theirs}
     if not pairs:
         raise UsageError(
-            "student and teacher have no tensors of one resolution to hint at", hint="name them: Hints(tensors)"
+            "student and teacher have no tensors of one resolution to hint at",
+            hint="name them: Hints(tensors), or take a recipe without hints: distil",
         )
     return Hints(pairs, weight)
 

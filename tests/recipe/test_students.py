@@ -12,6 +12,7 @@ from boardfit.cli.application import app
 from boardfit.errors import UsageError
 from boardfit.export import export_model
 from boardfit.recipe import compress_model, find_recipe
+from boardfit.recipe.compress import default_recipe
 from boardfit.recipe.networks import load_floating, load_teachers, make_student, students
 from boardfit.recipe.recipe import parse_recipe
 
@@ -76,6 +77,8 @@ def test_a_student_has_to_be_trained() -> None:
 
 
 def test_the_command_line_takes_the_recipe_for_students() -> None:
-    assert find_recipe("distil").trains
+    assert find_recipe(default_recipe("auto:0.5", ())).name == "distil-hints"
+    assert find_recipe(default_recipe("auto:0.5", [MODEL])).name == default_recipe("small.onnx", ()) == "distil"
+    assert default_recipe(None, ()) == "int4"
     result = CliRunner().invoke(app, ["compress", str(MODEL), "--student", "auto:0.5", "-o", "unused"])
     assert result.exit_code != 0 and "there is no training data" in str(result.exception)

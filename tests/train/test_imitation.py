@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -98,10 +100,24 @@ def test_hints_are_found_between_layers_of_different_width(teachers: list[Graph]
     trained = Training(student, TrainingData(task().inputs), (hints,), OPTIONS, teacher=teachers[0]).run()
     assert trained.history[-1].loss < 0.5 * trained.history[0].loss
     images = image_network(0)
-    hinted = set(matching_hints(images, image_network(1)).tensors)
-    assert {images.node(name).outputs[0] for name in ("conv1", "pool1", "conv2", "pool2", "fc1")} == hinted
+    hinted = matching_hints(images, image_network(1)).tensors
+    assert hinted == {name: name for name in (images.node(node).outputs[0] for node in ("conv1", "conv2", "fc1"))}
+    others = matching_hints(images, renamed(image_network(1))).tensors
+    ours = [images.node(name).outputs[0] for name in ("conv1", "pool1", "conv2", "pool2", "fc1")]
+    assert others == {name: f"other_{name}" for name in ours}
     with pytest.raises(UsageError, match="no tensors of one resolution"):
-        matching_hints(dense_network(8), _without_hidden())
+        matching_hints(dense_network(8), renamed(_without_hidden()))
+
+
+def renamed(graph: Graph) -> Graph:
+    """The graph with other names for what its nodes compute."""
+    names = {name: f"other_{name}" for node in graph.nodes for name in node.outputs}
+    nodes = [
+        replace(node, inputs=tuple(names.get(n, n) for n in node.inputs), outputs=tuple(names[n] for n in node.outputs))
+        for node in graph.nodes
+    ]
+    types = {names.get(name, name): kind for name, kind in graph.types.items()}
+    return replace(graph, nodes=tuple(nodes), types=types, outputs=tuple(names[n] for n in graph.outputs))
 
 
 def _without_hidden() -> Graph:
