@@ -31,7 +31,7 @@ demo: $(READY) tools
 	$(BIN)/python -m benchmarks.demo
 
 test: $(READY) tools
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --durations 20
 
 fast: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
