@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from .groups import with_option_groups
-from .options import BoardOption, DesignGroup, JsonOption, ModelArgument, NetworkGroup, ShapesOption, input_shapes
+from .options import (
+    BoardOption,
+    DesignGroup,
+    JsonOption,
+    ModelArgument,
+    NetworkGroup,
+    ShapesOption,
+    api_options,
+    input_shapes,
+)
 from .printing import print_json, print_tables
 
 
@@ -127,16 +136,7 @@ def fit(
     from .. import api
     from ..tables import curve_tables
 
-    found = api.fit(
-        model,
-        board,
-        network.calibration,
-        imports=network.imports,
-        quantize=network.quantize,
-        backend=design.backend(),
-        points=points,
-        plot=plot,
-    )
+    found = api.fit(model, board, points=points, plot=plot, **api_options(network, design))
     if as_json:
         print_json(found)
     else:

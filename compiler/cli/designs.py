@@ -19,6 +19,7 @@ from .options import (
     OptionalModelArgument,
     ProjectOption,
     SourcesGroup,
+    api_options,
 )
 from .printing import print_json, print_tables
 
@@ -64,14 +65,7 @@ def estimate(
     from .. import api
     from ..tables import estimate_tables
 
-    found = api.estimate(
-        model,
-        board,
-        network.calibration,
-        imports=network.imports,
-        quantize=network.quantize,
-        backend=design.backend(),
-    )
+    found = api.estimate(model, board, **api_options(network, design))
     if as_json:
         print_json(found)
     else:
@@ -98,16 +92,9 @@ def compile(
     from .. import api
     from ..tables import compilation_tables
 
-    made = api.compile(
-        model,
-        board,
-        network.calibration,
-        output=output,
-        imports=network.imports,
-        quantize=network.quantize,
-        backend=design.backend(single_header=sources.single_header, format=sources.project_format, project=project),
-        dump_ir=dump_ir,
-    )
+    asked = {"single_header": sources.single_header, "format": sources.project_format, "project": project}
+    options = api_options(network, design, **asked)
+    made = api.compile(model, board, output=output, dump_ir=dump_ir, **options)
     if as_json:
         print_json({"folder": str(output), "digest": made.artifact.digest, "estimate": made.estimate})
     else:

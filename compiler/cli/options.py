@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 
@@ -163,6 +163,25 @@ class SourcesGroup:
     project_format: Annotated[
         ProjectFormat, typer.Option("--format", help="Microcontroller: project the sources are laid out for.")
     ] = ProjectFormat.C
+
+
+class ApiOptions(TypedDict):
+    """What the Python interface is told by every command that makes or costs a design."""
+
+    calibration: Path | None
+    imports: ImportOptions
+    quantize: QuantizeOptions
+    backend: BackendOptions
+
+
+def api_options(network: NetworkGroup, design: DesignGroup, **more: Any) -> ApiOptions:
+    """The options of both groups; `more` are backend options that a command has besides."""
+    return ApiOptions(
+        calibration=network.calibration,
+        imports=network.imports,
+        quantize=network.quantize,
+        backend=design.backend(**more),
+    )
 
 
 ProjectOption = Annotated[
