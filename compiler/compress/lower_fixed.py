@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import ModelError
-from ..ir.graph import Graph, Node
+from ..ir.encoding import Compressed, Encoding
+from ..ir.graph import Constant, Graph, Node
 from ..ir.rewrite import GraphEditor
-from ..ir.types import TensorType
+from ..ir.types import FixedPoint, TensorType
 from ..numerics import dequantize
 from ..ops import OPS
 from ..ops.lookup import LookupAttrs
@@ -43,7 +44,8 @@ class LowerFixed:
             editor.types[name] = editor.types[name].with_element(element)
             if name in editor.constants:
                 constant = editor.constants[name]
-                editor.constants[name] = replace(constant, values=constant_raw(constant.values, element))
+                raw = constant_raw(constant.values, element)
+                editor.constants[name] = Constant(raw, _wide_enough(constant.encoding, element))
         for node in graph.nodes:
             if node.op in ("Quantize", "Dequantize"):
                 _lower_quantizer(editor, node)
@@ -81,6 +83,13 @@ class LowerFixed:
         table = editor.add_constant(node.name + "_table", constant_raw(values, wanted), wanted)
         editor.types[output] = TensorType(editor.types[output].shape, wanted)
         editor.update(node, op="Lookup", inputs=(node.inputs[0], table), attrs=LookupAttrs(node.op))
+
+
+def _wide_enough(encoding: Encoding, element: FixedPoint) -> Encoding:
+    """What is promised of the weights; their width is that of the fixed-point type."""
+    if isinstance(encoding, Compressed):
+        return replace(encoding, width=max(encoding.width, element.width))
+    return encoding
 
 
 def _lower_quantizer(editor: GraphEditor, node: Node) -> None:
