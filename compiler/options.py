@@ -31,6 +31,7 @@ class Strategy(str, Enum):
     LATENCY = "latency"
     RESOURCE = "resource"
     DISTRIBUTED_ARITHMETIC = "distributed_arithmetic"  # shared adder graphs made by da4ml, no multipliers
+    CODEBOOK = "codebook"  # inputs of equal weights are summed, then multiplied: dense layers with few weight values
 
 
 class Goal(str, Enum):

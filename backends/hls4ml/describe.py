@@ -10,7 +10,15 @@ import numpy as np
 
 from boardfit.board import FpgaBoard
 from boardfit.errors import InternalError
-from boardfit.estimate.fpga import DesignDescription, Fifo, FpgaEstimate, LayerDescription, Precision, WeightStatistics
+from boardfit.estimate.fpga import (
+    DesignDescription,
+    Fifo,
+    FpgaEstimate,
+    GroupedWeights,
+    LayerDescription,
+    Precision,
+    WeightStatistics,
+)
 from boardfit.estimate.fpga import LayerEstimate as FpgaLayer
 from boardfit.estimate.fpga.description import MATRIX_KINDS
 from boardfit.estimate.fpga.layer_cost import Pricing
@@ -19,6 +27,7 @@ from boardfit.ir import FixedPoint, Graph
 from boardfit.ir.types import Overflow, Rounding
 from boardfit.numerics import signed_digits
 from boardfit.options import HlsTool, IoType
+from boardfit.plan.codebook import codebook_of
 from boardfit.plan.fpga import FpgaPlan
 from boardfit.resources import Resources
 
@@ -36,6 +45,7 @@ KINDS = {
     "BatchNormalization": "normalize",
     "BoardfitArgMax": "relu",
     "BoardfitClamp": "relu",
+    "BoardfitCodebookDense": "dense",
     "BoardfitConv2D": "conv",
     "BoardfitCirculant": "dense",
     "BoardfitDense": "dense",
@@ -142,6 +152,7 @@ def _describe(
             kernel_width=attributes.get("filt_width", attributes.get("pool_width", 1)),
             stride=attributes.get("stride_width", 1),
             weights=weights,
+            grouped=_grouped(np.asarray(values), layer.precision["weight"]) if kind == "dense" else None,
             input_precision=_precision(source.precision["result"]),
             weight_precision=_precision(layer.precision.get("weight", layer.precision.get("scale"))),
             accum_precision=_precision(layer.precision.get("accum", layer.precision["result"])),
@@ -210,6 +221,18 @@ def _precision(element: FixedPoint | None) -> Precision:
         return Precision(16, 6)
     rounds = element.rounding not in (Rounding.TRN, Rounding.TRN_ZERO)
     return Precision(element.width, element.integer, element.signed, rounds, element.overflow is not Overflow.WRAP)
+
+
+def _grouped(values: np.ndarray, element: FixedPoint) -> GroupedWeights | None:
+    """What is left to multiply when inputs are summed by the magnitudes of real weights (n_in, n_out)."""
+    found = codebook_of(np.rint(np.ldexp(values, element.frac)).T)
+    if found is None:
+        return None
+    groups = found.groups
+    products = np.broadcast_to(np.ldexp(found.values.astype(np.float64), -element.frac), groups.shape)[groups > 0]
+    return GroupedWeights(
+        weight_statistics(products, element), int(np.count_nonzero(found.places)), int(groups.max()).bit_length()
+    )
 
 
 def weight_statistics(values: np.ndarray, element: FixedPoint) -> WeightStatistics:

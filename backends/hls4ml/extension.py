@@ -10,6 +10,7 @@ from typing import Any
 
 from boardfit.options import HlsTool
 
+from .codebook import register_codebook
 from .render import render
 
 TOOLS = ("Vivado", "Vitis")
@@ -41,6 +42,7 @@ def extension(folder: Path, tool: HlsTool) -> Iterator[None]:
     from hls4ml.backends import get_backend
 
     _register_layers()
+    register_codebook()
     header = folder / HEADER
     header.write_text(render(f"{HEADER}.j2", window_memory=WINDOW_MEMORY[tool]), encoding="utf-8")
     backends = [get_backend(tool) for tool in TOOLS]

@@ -15,6 +15,8 @@ from boardfit.ops.spec import attrs_as
 from boardfit.options import Strategy
 from boardfit.plan.fpga import UNROLL_LIMIT
 
+from .codebook import CLASS as CODEBOOK_DENSE
+from .codebook import codebook_attributes
 from .layer import HlsLayer, LayerContext
 from .serial_layers import serial_convolution
 from .words import parts
@@ -36,6 +38,10 @@ def dense(node: Node, context: LayerContext) -> list[HlsLayer]:
         "weight_data": weights.T.copy(),
         **bias_attributes(node, context, filters),
     }
+    if context.plan.layers[node.name].strategy is Strategy.CODEBOOK:
+        element, source = context.element(node.inputs[1]), context.element(node.inputs[0])
+        attributes |= codebook_attributes(context.raw(node.inputs[1]), element, source)
+        return [linear_layer(node, context, CODEBOOK_DENSE, attributes)]
     words = parts(node.outputs[0], context.graph) if context.streams else 1
     wide = context.streams and max(words, parts(node.inputs[0], context.graph)) > 1
     lanes = _lanes(node, context, weights)

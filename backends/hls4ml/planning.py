@@ -94,7 +94,8 @@ def ways(graph: Graph, options: BackendOptions) -> Iterator[Candidates]:
     """Candidates with the usual io type, then for vectors those with FIFOs: words of them take fewer wires."""
     usual = find_candidates(graph, options)
     yield usual
-    if options.io_type is None and usual.io_type is IoType.PARALLEL and can_stream(graph):
+    both = options.io_type is None and options.strategy is not Strategy.CODEBOOK  # which has no form with FIFOs
+    if both and usual.io_type is IoType.PARALLEL and can_stream(graph):
         yield find_candidates(graph, replace(options, io_type=IoType.STREAM))
 
 

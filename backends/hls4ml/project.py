@@ -40,6 +40,7 @@ STRATEGY_NAMES = {
     Strategy.LATENCY: "Latency",
     Strategy.RESOURCE: "Resource",
     Strategy.DISTRIBUTED_ARITHMETIC: "distributed_arithmetic",
+    Strategy.CODEBOOK: "Latency",
 }
 
 LEFT_OUT = ("build_lib.sh", "hls4ml_config.yml", "_bridge.cpp", "_test.cpp", "tb_data/", "firmware/weights/README.md")
@@ -229,7 +230,7 @@ def _check_unchanged(model: Any, network: LayerList) -> None:
         if plan is not None and node.get_attr("reuse_factor") != plan.reuse_factor:
             given = node.get_attr("reuse_factor")
             raise InternalError(f"hls4ml made the reuse factor of '{layer.name}' {given}, not {plan.reuse_factor}")
-        if plan is not None and node.get_attr("strategy").lower() != plan.strategy.value:
+        if plan is not None and node.get_attr("strategy").lower() != STRATEGY_NAMES[plan.strategy].lower():
             raise InternalError(f"hls4ml made the strategy of '{layer.name}' {node.get_attr('strategy')}")
 
 

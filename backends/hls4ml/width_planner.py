@@ -145,6 +145,7 @@ class _Mode:
         return replace(
             values,
             weights=weights.weights,
+            grouped=weights.grouped,
             weight_precision=weights.weight_precision,
             n_zeros=weights.n_zeros,
             accum_precision=Precision(both, accumulator.integer, accumulator.signed),

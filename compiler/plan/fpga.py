@@ -14,7 +14,7 @@ from ..ir.graph import Graph, Node
 from ..ops.conv2d import Conv2DAttrs
 from ..ops.conv_transpose2d import ConvTranspose2DAttrs
 from ..options import BackendOptions, IoType, Strategy
-from . import distributed_arithmetic
+from . import codebook, distributed_arithmetic
 
 UNROLL_LIMIT = 4096
 """Vivado HLS stops at loops unrolled, and arrays partitioned, into more pieces than this."""
@@ -30,6 +30,9 @@ class LayerPlan:
     strategy: Strategy
     reuse_factor: int
 
+
+CODEBOOK = LayerPlan(Strategy.CODEBOOK, 1)
+"""Every sum of inputs and every product of one exists: there is nothing to share over time."""
 
 ADDER_GRAPH = LayerPlan(Strategy.DISTRIBUTED_ARITHMETIC, 1)
 """Distributed arithmetic has no reuse factor: every product exists, as adders."""
@@ -183,6 +186,8 @@ def _candidates(
     """Plans of one layer, fastest first, within what the user asked for."""
     if options.strategy is Strategy.DISTRIBUTED_ARITHMETIC:
         return [_adder_graph(node, product, io_type, options, graph)]
+    if options.strategy is Strategy.CODEBOOK:
+        return [_codebook(node, product, io_type, options, graph)]
     only_latency = product.depthwise and io_type is IoType.PARALLEL  # hls4ml has no Resource form of it
     reuse = options.reuse_factor
     if only_latency and options.strategy is Strategy.RESOURCE:
@@ -200,6 +205,8 @@ def _candidates(
         plans.append(LayerPlan(Strategy.LATENCY, 1))
         if options.strategy is None and _may_be_adder_graph(node, product, io_type):
             plans.append(ADDER_GRAPH)
+        if options.strategy is None and codebook.refuse(node, graph, product.positions, io_type) is None:
+            plans.append(CODEBOOK)
         if only_latency or options.strategy is Strategy.LATENCY:
             plans += [LayerPlan(Strategy.LATENCY, rf) for rf in legal_reuse_factors(product) if rf > 1]
     if options.strategy in (None, Strategy.RESOURCE) and not only_latency:
@@ -243,6 +250,23 @@ def _adder_graph(node: Node, product: Product, io_type: IoType, options: Backend
             hint="leave --strategy to the planner, which chooses for each layer",
         )
     return ADDER_GRAPH
+
+
+def _codebook(node: Node, product: Product, io_type: IoType, options: BackendOptions, graph: Graph) -> LayerPlan:
+    """The plan where the user asked for sums of inputs before the products."""
+    reason = codebook.refuse(node, graph, product.positions, io_type)
+    if reason is None and product.products >= UNROLL_LIMIT:
+        reason = f"strategy codebook adds {product.products} inputs at once, above the unroll limit of {UNROLL_LIMIT}"
+    if reason is None and options.reuse_factor not in (None, 1):
+        reason = f"strategy codebook does everything at once: the reuse factor is 1, not {options.reuse_factor}"
+    if reason is not None:
+        raise UsageError(
+            reason,
+            node=node.source.node,
+            op_type=node.source.op_type,
+            hint="leave --strategy to the planner, which chooses for each layer",
+        )
+    return CODEBOOK
 
 
 def _asked(

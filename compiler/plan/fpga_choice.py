@@ -104,7 +104,8 @@ def price(layer: LayerDescription, plans: Sequence[LayerPlan], pricing: Pricing)
     costs = [
         (plan, pricing.layer(dataclasses.replace(layer, strategy=plan.strategy.value, reuse_factor=plan.reuse_factor)))
         for plan in plans
-        if plan.strategy is not Strategy.DISTRIBUTED_ARITHMETIC or digits <= MOST_DIGITS
+        if (plan.strategy is not Strategy.DISTRIBUTED_ARITHMETIC or digits <= MOST_DIGITS)
+        and (plan.strategy is not Strategy.CODEBOOK or layer.grouped is not None)
     ]
     options = [Option(cost.uses, float(cost.timing.latency), float(cost.timing.interval)) for _, cost in costs]
     return Variant(tuple(costs[index] for index in undominated(options)), layer.positions_in)

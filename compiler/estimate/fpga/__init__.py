@@ -1,6 +1,6 @@
 """Resources, latency and interval of an hls4ml design before any vendor tool is started (model: docs/estimates.md)."""
 
-from .description import DesignDescription, Fifo, LayerDescription, WeightStatistics
+from .description import DesignDescription, Fifo, GroupedWeights, LayerDescription, WeightStatistics
 from .estimate_types import Figure, FpgaEstimate, LayerEstimate, Stage
 from .model import estimate
 from .precision import Precision, parse_precision
@@ -12,6 +12,7 @@ __all__ = [
     "Fifo",
     "Figure",
     "FpgaEstimate",
+    "GroupedWeights",
     "LayerDescription",
     "LayerEstimate",
     "Precision",

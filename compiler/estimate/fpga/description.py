@@ -48,6 +48,19 @@ class WeightStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupedWeights:
+    """A dense layer whose inputs are summed by the magnitude of their weights before they are multiplied.
+
+    `weights`: the magnitudes of all outputs, one product each; `summed`: inputs of all sums together; `growth`: bits
+    by which a sum is wider than an input.
+    """
+
+    weights: WeightStatistics
+    summed: int
+    growth: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fifo:
     """A FIFO behind a streamed layer: words it holds, and whether it is bound to shift registers made of LUTs.
 
@@ -82,6 +95,7 @@ class LayerDescription:
     kernel_width: int = 1
     stride: int = 1
     weights: WeightStatistics | None = None
+    grouped: GroupedWeights | None = None
     input_precision: Precision = field(default=Precision(16, 6))
     weight_precision: Precision = field(default=Precision(16, 6))
     accum_precision: Precision = field(default=Precision(16, 6))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .adder_graph import STRATEGY
 from .coefficients import Coefficients
-from .description import LayerDescription, WeightStatistics
+from .description import GroupedWeights, LayerDescription, WeightStatistics
 from .device import Device
+
+CODEBOOK = "codebook"
+"""Strategy of layers that sum the inputs of equal weights before they multiply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,20 @@ def multiplier_limit(layer: LayerDescription) -> float:
     return max(1, math.ceil(layer.products / layer.reuse_factor) - zeros // layer.reuse_factor)
 
 
+def _of_sums(layer: LayerDescription, grouped: GroupedWeights) -> LayerDescription:
+    """The layer whose inputs are the sums: one product for each magnitude of each output."""
+    inputs = layer.input_precision
+    return replace(
+        layer,
+        strategy="latency",
+        reuse_factor=1,
+        products=grouped.weights.count,
+        weights=grouped.weights,
+        n_zeros=0,
+        input_precision=replace(inputs, width=inputs.width + grouped.growth, integer=inputs.integer + grouped.growth),
+    )
+
+
 def count_multipliers(layer: LayerDescription, device: Device, coefficients: Coefficients) -> Multipliers:
     """Multipliers of a dense or convolution layer, per evaluation of its matrix product."""
     weights = layer.weights or expected_weights(layer)
@@ -75,6 +92,8 @@ def count_multipliers(layer: LayerDescription, device: Device, coefficients: Coe
     wide_enough = weight_bits + input_bits >= coefficients.scalar("dsp_operand_bits")
     wide_enough = wide_enough and min(weight_bits, input_bits) > coefficients.scalar("dsp_smallest_operand")
     uses_dsp = layer.multiplier != "fabric" and (wide_enough or layer.multiplier == "dsp")
+    if layer.strategy == CODEBOOK and layer.grouped is not None:
+        return count_multipliers(_of_sums(layer, layer.grouped), device, coefficients)
     if layer.strategy == STRATEGY:
         return Multipliers(True, weights.nonzero, 0.0, 0.0, False, 0.0, 0.0, 0.0)
     if layer.strategy == "latency" or layer.reuse_factor == 1:

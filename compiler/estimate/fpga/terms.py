@@ -15,7 +15,7 @@ from . import adder_graph
 from .coefficients import Coefficients
 from .description import MATRIX_KINDS, TABLE_KINDS, DesignDescription, Fifo, LayerDescription
 from .memory import bram18_blocks, fifo_blocks, weight_blocks, weight_blocks_synthesised
-from .multipliers import Multipliers, expected_weights
+from .multipliers import CODEBOOK, Multipliers, expected_weights
 from .serial import SHIFT_REGISTER, is_serial, serial_terms
 from .timing import Timing
 
@@ -47,6 +47,8 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
         ff["adder_registers"] = size.live_bits * timing.depth / max(1.0, size.depth)
     elif m.unrolled:
         lut["accumulate"] = m.nonzero * accum
+        if layer.strategy == CODEBOOK and layer.grouped is not None:
+            lut["accumulate"] += layer.grouped.summed * (inputs + layer.grouped.growth)
         lut["shift_add"] = m.adder_digits * inputs
         if m.shared:
             lut["share"] = m.demand * inputs

@@ -13,7 +13,7 @@ from . import adder_graph
 from .coefficients import Coefficients
 from .description import MATRIX_KINDS, TABLE_KINDS, DesignDescription, LayerDescription
 from .device import Device
-from .multipliers import Multipliers, expected_weights
+from .multipliers import CODEBOOK, Multipliers, expected_weights
 from .serial import is_serial, serial_cycles
 
 
@@ -81,7 +81,9 @@ def tree_depth(layer: LayerDescription, multipliers: Multipliers, clock: Clock) 
         levels = max(1, math.ceil(math.log2(max(1.0, multipliers.instances / max(1, layer.n_out)))))
     extra = multipliers.adder_digits / max(1.0, multipliers.nonzero)
     front = clock.multiply_ns if multipliers.dsp else min(1.0, extra) * clock.add_ns
-    delay = front + levels * clock.add_ns
+    grouped = layer.grouped if layer.strategy == CODEBOOK else None
+    before = grouped.growth * clock.add_ns if grouped else 0.0  # sums of inputs that are multiplied then
+    delay = before + front + levels * clock.add_ns
     depth = int(delay / clock.usable_ns)
     if multipliers.unrolled and multipliers.nonzero > clock.chain_products:
         # The tool gives up balancing so large an expression: a chain, two additions in a cycle, one value each.
@@ -90,7 +92,11 @@ def tree_depth(layer: LayerDescription, multipliers: Multipliers, clock: Clock) 
     in_slices = min(1.0, multipliers.dsp / max(1.0, multipliers.nonzero))
     registers = 0.0
     for cut in range(1, depth + 1):
-        level = (cut * clock.usable_ns - front) / clock.add_ns
+        if grouped and cut * clock.usable_ns < before:
+            share = grouped.summed / max(1.0, multipliers.nonzero)
+            registers += max(1.0, share * 2.0 ** -(cut * clock.usable_ns / clock.add_ns))
+            continue
+        level = (cut * clock.usable_ns - before - front) / clock.add_ns
         registers += 2.0**-level if level > 0 else 1 - in_slices
     return depth, registers
 
