@@ -80,14 +80,15 @@ def _fastfood(base: Graph, data: dict[str, np.ndarray], seed: int) -> Graph:
 
 
 TRAINED = TrainOptions(epochs=12, batch=250, learning_rate=2.5e-3, hold=0.3)
+SHORT = replace(TRAINED, epochs=5)
 FEW = TrainOptions(epochs=2, batch=250, learning_rate=3e-3, hold=0.3)
 """Of Fastfood layers, whose training multiplies with the whole matrices of plus and minus ones."""
 
 NETWORKS: dict[str, Network] = {
     "circulant 8": Network(_circulant(8, 16), TRAINED, every_seed=True),
-    "circulant 4": Network(_circulant(4, 4), TRAINED),
-    "circulant 16": Network(_circulant(16, 16), TRAINED),
-    "toeplitz-like": Network(_toeplitz, TRAINED),
+    "circulant 4": Network(_circulant(4, 4), SHORT),
+    "circulant 16": Network(_circulant(16, 16), SHORT),
+    "toeplitz-like": Network(_toeplitz, SHORT),
     "fastfood": Network(_fastfood, FEW),
 }
 
