@@ -99,20 +99,55 @@ def _numbers(row: Mapping[str, Any]) -> list[str]:
 
 
 def foundation() -> str:
-    """Every measurement of the foundation benchmark that is no time."""
+    """One row for each model on a board: what was compared, and what was estimated beside what was built."""
+    measured = results("foundation")
+    pairs = dict.fromkeys((row["model"], row["board"]) for row in measured if row["board"])
     rows = []
-    for row in results("foundation"):
-        if row["unit"] == "s":
+    for model, board in pairs:
+        of_model = {
+            row["check"]: row["value"] for row in measured if row["model"] == model and row["board"] in ("", board)
+        }
+        if "arena, ELF" not in of_model and "top-1 agreement" not in " ".join(of_model):
             continue
-        value = row["value"]
-        if isinstance(value, bool):
-            shown = "yes" if value else "NO"
-        elif isinstance(value, int):
-            shown = f"{value:,}"
-        else:
-            shown = f"{value:.2f}" if value >= 0.01 else f"{value:.1e}"
-        rows.append([row["model"], row["board"], row["check"], f"{shown} {row['unit']}".strip()])
-    return markdown(["model", "board", "check", "value"], rows)
+        rows.append([model, f"`{board}`", _equal(of_model), *_accuracies(of_model), *_built(of_model)])
+    head = ["model", "board", "values equal", "accuracy, given", "accuracy, compiled", "top-1 as float"]
+    return markdown([*head, "arena, estimate / ELF", "flash, estimate / ELF"], rows)
+
+
+def _equal(of_model: Mapping[str, Any]) -> str:
+    checks = {check: value for check, value in of_model.items() if check.startswith("bytes equal")}
+    names = {"qemu": "QEMU", "host": "host", "csim": "C simulation", "axi": "AXI wrapper"}
+    where = [names[check.split(", ")[1]] for check in checks]
+    return ", ".join(where) if all(checks.values()) else "NO"
+
+
+def _accuracies(of_model: Mapping[str, Any]) -> list[str]:
+    def percent(*beginnings: str) -> str:
+        found = [value for check, value in of_model.items() if check.startswith(beginnings)]
+        return f"{found[0]:.2f} %" if found else ""
+
+    compiled = percent("accuracy, int8", "accuracy, fixed point")
+    return [percent("accuracy, float", "accuracy, onnxruntime"), compiled, percent("top-1 agreement")]
+
+
+def _built(of_model: Mapping[str, Any]) -> list[str]:
+    kinds = [(of_model.get(f"{what}, estimate"), of_model.get(f"{what}, ELF")) for what in ("arena", "flash")]
+    return ["" if built is None else f"{estimate:,} / {built:,}" for estimate, built in kinds]
+
+
+def imports() -> str:
+    """The largest difference of the float interpreter from onnxruntime, and how equal logits of int8 files are."""
+    measured = results("foundation")
+    differences = {row["model"]: row["value"] for row in measured if row["check"].startswith("float interpreter")}
+    rows = []
+    if differences:
+        worst = max(differences, key=lambda model: float(differences[model]))
+        what = f"float interpreter, {len(differences)} models"
+        rows.append([what, f"at most {differences[worst]:.1e} of the output's range ({worst})"])
+    for row in measured:
+        if row["check"].startswith("logits"):
+            rows.append([f"{row['model']}, integer {row['check']}", f"{row['value']:.2f} %"])
+    return markdown(["compared with onnxruntime", "result"], rows)
 
 
 def compression() -> str:
@@ -166,6 +201,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mcu": mcu,
     "cores": cores,
     "foundation": foundation,
+    "imports": imports,
     "compression": compression,
     "estimator": estimator,
 }
