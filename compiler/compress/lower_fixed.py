@@ -24,6 +24,15 @@ LARGE = 2.0**64
 """Stands for infinity at the poles of a function; beyond every type, so the table saturates."""
 
 
+def _fixed_constant(constant: Constant, element: FixedPoint) -> Constant:
+    """A constant as raw integers; the plan has chosen its bits, everything else it promises is kept."""
+    raw = constant_raw(constant.values, element)
+    promise = constant.encoding
+    if isinstance(promise, Compressed) and promise.tie is not None and element.signed:
+        raw = np.maximum(raw, 1 - (1 << (element.width - 1)))  # a saturated value and its negation stay each other's
+    return Constant(raw, _wide_enough(promise, element))
+
+
 @dataclass(frozen=True, slots=True)
 class LowerFixed:
     """The pass: gives every tensor its type, quantizes constants, makes tables, puts casts where types meet.
@@ -43,9 +52,7 @@ class LowerFixed:
         for name, element in self.types.tensors.items():
             editor.types[name] = editor.types[name].with_element(element)
             if name in editor.constants:
-                constant = editor.constants[name]
-                raw = constant_raw(constant.values, element)
-                editor.constants[name] = Constant(raw, _wide_enough(constant.encoding, element))
+                editor.constants[name] = _fixed_constant(editor.constants[name], element)
         for node in graph.nodes:
             if node.op in ("Quantize", "Dequantize"):
                 _lower_quantizer(editor, node)

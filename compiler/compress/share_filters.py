@@ -11,16 +11,18 @@ and the backend finds them in the integers, stores each filter once, and compute
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 
+from ..board import Board
 from ..errors import UsageError
 from ..ir.graph import Graph
 from ..passes.base import Preserves
+from .acceptance import Refusal, judge
 from .filter_transforms import SQUARE, Group, Transform, find_transform, tie_groups, weight_order
-from .layers import NewWeights, WeightLayer, check_names, pick
+from .layers import NewWeights, WeightLayer, check_names, pick, weight_layers
 from .reconstruction import LayerProblem, compress_layers
 
 IDENTITY = Transform(0)
@@ -40,6 +42,8 @@ class ShareFilters:
         most_error: largest squared error of a pair in shares of its output variance; pairs above it stay apart. None
             for no bound, where training follows.
         refit: solve the weights of the layers behind for their new inputs.
+        board: with a board, layers that become no cheaper there stay: a mirrored filter saves bytes, but no products.
+        refused: layers that stay for that reason are told here.
     """
 
     data: Mapping[str, np.ndarray]
@@ -47,6 +51,8 @@ class ShareFilters:
     copies: float | Mapping[str, float] = 0.5
     most_error: float | None = None
     refit: bool = True
+    board: Board | None = None
+    refused: list[str] = field(default_factory=list)
 
     name: ClassVar[str] = "share-filters"
     preserves: ClassVar[Preserves] = Preserves.LOSSY
@@ -65,7 +71,21 @@ class ShareFilters:
                 raise UsageError(f"a share of copies of {share:g} is not in 0 .. 1", hint="0.5 halves the filters")
         if isinstance(self.copies, Mapping):
             check_names(graph, self.copies)
-        return compress_layers(graph, self.data, self.solve)
+        made, refused = self.judged(graph)
+        self.refused.extend(map(str, refused))
+        return made
+
+    def judged(self, graph: Graph) -> tuple[Graph, tuple[Refusal, ...]]:
+        """The graph with tied filters, and the layers that were refused."""
+        shares = self.copies if isinstance(self.copies, Mapping) else {"*": self.copies}
+        chosen = {layer.name: pick(shares, layer.name) or 0.0 for layer in weight_layers(graph) if shareable(layer)}
+        wanted = frozenset(name for name, share in chosen.items() if share > 0.0)
+
+        def rewrite(whole: Graph, names: frozenset[str]) -> Graph:
+            copies = {name: chosen[name] for name in names}
+            return compress_layers(whole, self.data, replace(self, copies=copies).solve)
+
+        return judge(graph, wanted, rewrite, self.board, self.data)
 
     def solve(self, problem: LayerProblem) -> NewWeights | None:
         """Tied weights of one layer, or refitted ones where it is left alone and its inputs have changed."""

@@ -157,6 +157,7 @@ def compress_model(
     starts = students(floating, student, data.calibration, input_shapes, several=bounded)
     best: float | None = None
     for start, setting in ((start, setting) for start in starts for setting in order):
+        context.refused.clear()
         graph, integer = freeze(chosen.apply(start, setting, context), data.calibration, chosen.bias_bits)
         value = judge.value(real_outputs(integer, data.validation))
         best = value if best is None else max(best, value)
@@ -180,6 +181,7 @@ def compress_model(
         "model": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
         **_student_facts(student, start, floating),
         "recipe": {"name": chosen.name, "setting": dict(chosen.settings[setting]), "seed": seed},
+        **({"refused": list(context.refused)} if context.refused else {}),
     }
     artifact = _artifact(graph, facts, fidelity, layers, estimate)
     folder = None if output is None else artifact.write(output)

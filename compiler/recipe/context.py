@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ class Context:
         progress: show progress bars.
         board: whose costs count, or None.
         teachers: who is imitated in place of the original: one network, or several as one.
+        refused: steps tell here which layers they left alone, and why.
     """
 
     original: Graph
@@ -38,6 +39,7 @@ class Context:
     progress: bool = False
     board: Board | None = None
     teachers: Graph | None = None
+    refused: list[str] = field(default_factory=list)
 
     @property
     def teacher(self) -> Graph:

@@ -34,13 +34,15 @@ PASSES = {
     "circulant": ("boardfit.compress.circulant", "MakeCirculant"),
     "toeplitz-like": ("boardfit.compress.toeplitz", "MakeToeplitzLike"),
     "fastfood": ("boardfit.compress.fastfood", "MakeFastfood"),
+    "separate-depthwise": ("boardfit.compress.compact_layers", "SeparateDepthwise"),
+    "make-fire": ("boardfit.compress.compact_layers", "MakeFire"),
     "share-filters": ("boardfit.compress.share_filters", "ShareFilters"),
     "tie-weights": ("boardfit.compress.cluster", "TieWeights"),
     TRAIN: ("boardfit.recipe.train_step", "Train"),
 }
 """Name of a step -> module and class of the pass."""
 
-FILLED = ("data", "original", "board", "context", "number")
+FILLED = ("data", "original", "board", "refused", "context", "number")
 """Fields of a pass that come from the context, not from the recipe."""
 
 
@@ -62,7 +64,7 @@ def make_step(name: str, options: Mapping[str, Any], context: Context, number: i
     module, cls = PASSES[name]
     kind = getattr(importlib.import_module(module), cls)
     known: dict[str, Any] = {"data": context.calibration, "original": context.original, "board": context.board}
-    known |= {"context": context, "number": number}
+    known |= {"context": context, "number": number, "refused": context.refused}
     filled = {field.name: known[field.name] for field in fields(kind) if field.name in FILLED}
     return build(kind, options, name, filled)
 
