@@ -20,7 +20,8 @@ from boardfit.backends.mcu.kernels import variants_of
 from boardfit.backends.mcu.kernels.circulant import BLOCKS
 from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
-from boardfit.backends.mcu.plan import Layer, Plan, make_plan, place
+from boardfit.backends.mcu.placement import Layer, place
+from boardfit.backends.mcu.plan import Plan, make_plan
 from boardfit.backends.mcu.weight_formats import forced_formats
 from boardfit.board import McuBoard, find_board
 from boardfit.compress.circulant import MakeCirculant

@@ -18,7 +18,7 @@ import numpy as np
 from boardfit.ir.circulant import Circulant, find_circulant
 from boardfit.ops.dense import DenseAttrs
 
-from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table
+from ..kernel import Call, Const, Function, Input, Kernel, Lowered, Output, Record, Scratch, Site, Table, Value
 from .common import LinearParameters, initialisers, linear_parameters
 from .dsp_convolution import SUPPORT as DSP
 from .dsp_layout import addend, clamp, clamps, high_word_shift, refuse_requantization
@@ -224,7 +224,7 @@ def parts_of(structure: Circulant, *, split: bool) -> list[tuple[int, Part]]:
 
 def _part_functions(block: int, part: Part) -> tuple[Function, Function]:
     """(spreads inputs, multiplies)."""
-    context = {
+    context: dict[str, Value] = {
         "block": block,
         "modulus": part.modulus,
         "negative": part.negative,
