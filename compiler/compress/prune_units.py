@@ -26,6 +26,8 @@ from .units import Units, cut_units, find_units
 class PruneUnits:
     """Remove channels and neurons.
 
+    Units without weights are constant: their readers take them into their biases, and they go beside the share.
+
     Attributes:
         data: graph input -> (S, *shape), unlabelled.
         share: part of the units to remove: of each layer's, by layer name or pattern of the layer that makes them, or
@@ -52,7 +54,8 @@ class PruneUnits:
         if self.competing and isinstance(self.share, Mapping):
             raise UsageError("competing layers share one number", hint="share=0.25")
         units = find_units(graph)
-        gone = self._chosen(graph, units, self._costs(graph, units), shares)
+        constant = constant_units(graph, units)
+        gone = self._chosen(graph, units, self._costs(graph, units), shares, constant)
 
         def without(problem: LayerProblem) -> NewWeights | None:
             return _without(problem, units, gone)
@@ -80,19 +83,27 @@ class PruneUnits:
         compress_layers(graph, self.data, rank, asymmetric=False)
         return costs
 
-    def _chosen(self, graph: Graph, units: Units, costs: Mapping[int, float], shares: Mapping[str, float]) -> set[int]:
-        """Units to remove: the cheapest, while every layer that makes them allows it."""
+    def _chosen(
+        self,
+        graph: Graph,
+        units: Units,
+        costs: Mapping[int, float],
+        shares: Mapping[str, float],
+        constant: set[int],
+    ) -> set[int]:
+        """Units to remove: those that are constant, and the cheapest while every layer that makes them allows it."""
         makers: dict[int, list[str]] = {unit: [] for unit in costs}
         room: dict[str, int] = {}
         for layer in weight_layers(graph):
             own = units.channels(layer.node.outputs[0])
             share = pick(shares, layer.name)
-            room[layer.name] = self._room(len(own), 1.0 if share is None or self.competing else share)
+            live = len(own) - int(np.isin(own, list(constant)).sum())
+            room[layer.name] = self._room(live, 1.0 if share is None or self.competing else share)
             if share is None and not layer.depthwise:
                 room[layer.name] = 0
             for unit in set(own.tolist()) & makers.keys():
                 makers[unit].append(layer.name)
-        order = sorted(costs, key=lambda unit: (costs[unit], unit))
+        order = sorted(costs.keys() - constant, key=lambda unit: (costs[unit], unit))
         most = round(shares.get("*", 1.0) * len(order)) if self.competing else len(order)
         gone: set[int] = set()
         for unit in order:
@@ -102,7 +113,7 @@ class PruneUnits:
                 gone.add(unit)
                 for name in makers[unit]:
                     room[name] -= 1
-        return self._rounded(units, graph, gone, costs)
+        return self._rounded(units, graph, gone | constant, costs)
 
     def _room(self, count: int, share: float) -> int:
         """Units a layer may lose; one stays in any case."""
@@ -123,6 +134,23 @@ class PruneUnits:
                     gone -= set(lost[-back:])
                     changed = True
         return gone
+
+
+def constant_units(graph: Graph, units: Units) -> set[int]:
+    """Units all of whose makers have no weights for them; of each layer one stays in any case."""
+    fed: set[int] = set()
+    made: set[int] = set()
+    layers = [layer for layer in weight_layers(graph) if not layer.depthwise]
+    for layer in layers:
+        own = units.channels(layer.node.outputs[0])
+        made |= set(own.tolist())
+        fed |= set(own[layer.mask.any(axis=1)].tolist())
+    found = (made - fed) & set(units.free())
+    for layer in layers:
+        own = units.channels(layer.node.outputs[0])
+        if set(own.tolist()) <= found:
+            found.discard(int(own[0]))
+    return found
 
 
 def _columns_of(problem: LayerProblem, units: Units) -> np.ndarray:

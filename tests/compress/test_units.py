@@ -128,3 +128,30 @@ def test_units_named_by_layer() -> None:
     assert sizes == {"first": 8, "inner": 3, "second": 8, "deep": 8, "point": 10, "hidden": 7, "out": 4}
     with pytest.raises(UsageError, match="in 0"):
         PruneUnits(images(), 1.0)(graph)
+
+
+def test_constant_units_are_folded_beside_the_share() -> None:
+    """Units without weights go whatever the share; readers take them into their biases, so nothing changes."""
+    graph = Builder().build()
+    layers = {layer.name: layer for layer in weight_layers(graph)}
+    changes: dict[str, NewWeights] = {}
+    for name, rows in (("point", [1, 4, 5]), ("hidden", [0, 6])):
+        values = layers[name].weights.copy()
+        values[rows] = 0.0
+        changes[name] = NewWeights(values, layers[name].encoding)
+    dead = replace_weights(graph, changes)
+    pruned = run_passes(dead, [PruneUnits(images(), share=0.0)]).graph
+    sizes = {layer.name: len(layer.weights) for layer in weight_layers(pruned)}
+    assert (sizes["point"], sizes["hidden"], sizes["first"]) == (7, 5, 8)
+    before, after = (run(g, images())[g.outputs[0]] for g in (dead, pruned))
+    np.testing.assert_allclose(after, before, atol=2e-4 * np.abs(before).max())
+    half = run_passes(dead, [PruneUnits(images(), share={"point": 0.5})]).graph
+    assert {layer.name: len(layer.weights) for layer in weight_layers(half)}["point"] == 4  # of the seven that work
+
+
+def test_of_a_layer_that_is_all_constant_one_unit_stays() -> None:
+    graph = Builder().build()
+    layer = next(layer for layer in weight_layers(graph) if layer.name == "hidden")
+    dead = replace_weights(graph, {"hidden": NewWeights(np.zeros_like(layer.weights), layer.encoding)})
+    pruned = run_passes(dead, [PruneUnits(images(), share=0.0)]).graph
+    assert {layer.name: len(layer.weights) for layer in weight_layers(pruned)}["hidden"] == 1
