@@ -1,7 +1,7 @@
-"""`make readme`: the tables of README.md, from boards and from the committed results of the benchmarks.
+"""`make readme`: the tables of README.md and of pages under docs/, from boards and committed results of benchmarks.
 
 Each table stands between `<!-- table: NAME -->` and `<!-- end -->`; a test compares them with what this module makes,
-so that no figure in the README is older than the results beside it.
+so that no figure there is older than the results beside it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from boardfit.board import FpgaBoard, McuBoard, shipped_boards
 from .corpus import ROOT
 
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs" / "compression.md", ROOT / "docs" / "fpga-planning.md")
+"""Files with marked tables."""
+
 MARK = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SWEEP = "Dendendelen/wa-hls4ml-search"
 TINY = {"ad01": "AD", "ic01": "IC", "kws01": "KWS", "vww01": "VWW"}
@@ -196,6 +199,44 @@ def estimator() -> str:
     return markdown(["report", "figure", "rows", "median error", "exact", "in 80 % interval", "aim"], rows)
 
 
+def methods() -> str:
+    """HashedNets, fixed-point training and hints on LeNet-300-100."""
+    rows = [
+        [row["recipe"], f"{row['parameters']:,}", f"{row['error_percent']:.2f} %"]
+        for row in results("compression")
+        if row["case"] == "methods"
+    ]
+    return markdown(["LeNet-300-100", "parameters", "error"], rows)
+
+
+def autoencoder() -> str:
+    """ad01 pruned and distilled: the reconstruction loss and how much of what pruning cost is gone; every seed."""
+    rows = [
+        [
+            str(row["seed"]),
+            *(f"{row[key]:.2f}" for key in ("loss", "pruned_loss", "distilled_loss")),
+            f"{row['recovered']:.1%}",
+        ]
+        for row in results("compression")
+        if row["case"] == "ad01"
+    ]
+    return markdown(["ad01, seed", "dense loss", "a fifth of the weights", "distilled", "recovered"], rows)
+
+
+def codebook() -> str:
+    """What dense layers with few weight values cost on an FPGA, with and without sums of inputs."""
+    found = {(row["values"], row["asked"]): row for row in results("codebook")}
+    rows = [
+        [str(values), *(f"{found[values, asked]['dsp']:,}, {found[values, asked]['lut']:,}" for asked in ASKED)]
+        for values in dict.fromkeys(values for values, _ in found)
+    ]
+    return markdown(
+        ["distinct weights of a layer", "one product for each weight: DSP, LUT", "codebook: DSP, LUT"], rows
+    )
+
+
+ASKED = ("latency", "codebook")
+
 TABLES: dict[str, Callable[[], str]] = {
     "boards": boards,
     "mcu": mcu,
@@ -203,6 +244,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "foundation": foundation,
     "imports": imports,
     "compression": compression,
+    "methods": methods,
+    "autoencoder": autoencoder,
+    "codebook": codebook,
     "estimator": estimator,
 }
 
@@ -213,12 +257,12 @@ def refreshed(text: str) -> str:
 
 
 def main() -> None:
-    """Rewrite README.md; `--check` only says whether it is up to date."""
-    text = README.read_text()
-    wanted = refreshed(text)
+    """Rewrite the pages; `--check` only says whether they are up to date."""
+    old = [page.name for page in PAGES if page.read_text() != refreshed(page.read_text())]
     if "--check" in sys.argv[1:]:
-        raise SystemExit(0 if text == wanted else "README.md has old tables: run make readme")
-    README.write_text(wanted)
+        raise SystemExit(f"{', '.join(old)}: old tables, run make readme" if old else 0)
+    for page in PAGES:
+        page.write_text(refreshed(page.read_text()))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 The parameters of an int8 network are its weights (a byte each), biases (four bytes each) and, with scales per output
 channel, one scale for every channel, which becomes a multiplier of four bytes. `stored` is what the tables of the
 generated firmware take: the first ratio counts multipliers as parameters, the second as overhead of the kernels.
+For the models that come as quantized ONNX files, the bytes of the file's own initialisers stand beside `stored`.
 Writes `benchmarks/results/mcu_weights.json`.
 """
 
@@ -21,6 +22,7 @@ from .__main__ import BOARDS, network
 
 LINEAR = ("Conv2D", "Dense", "ConvTranspose2D")
 WORD = 4
+QUANTIZED = ("kws01_int8", "ic01_int8")
 
 
 def parameters(plan: Plan) -> tuple[int, int, int]:
@@ -42,6 +44,34 @@ def parameters(plan: Plan) -> tuple[int, int, int]:
         biases += WORD * outputs
         multipliers += WORD * outputs
     return weights, biases, multipliers
+
+
+def file_bytes(model: str) -> dict[str, int]:
+    """Bytes of the initialisers of a model's file by element type, the largest first."""
+    import onnx
+    from onnx import numpy_helper
+
+    found: dict[str, int] = {}
+    for tensor in onnx.load(corpus.model_path(model)).graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        found[str(values.dtype)] = found.get(str(values.dtype), 0) + values.nbytes
+    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+
+def quantized_rows() -> list[Row]:
+    """Models that come as quantized files: what their initialisers take, and what the firmware's tables take."""
+    board = find_board(BOARDS["m4"])
+    if not isinstance(board, McuBoard):
+        raise SystemExit(f"{board.name} is no microcontroller")
+    rows: list[Row] = []
+    for model in QUANTIZED:
+        held = file_bytes(model)
+        stored = make_plan(network(model, board.name)[0], board).weight_bytes
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in held.items())
+        total = sum(held.values())
+        row = {"model": model, "core": "m4", "file": total, "kinds": kinds, "stored": stored}
+        rows.append({**row, "over_file": round(stored / total - 1, 4)})
+    return rows
 
 
 def main() -> int:
@@ -70,6 +100,9 @@ def main() -> int:
                 }
             )
     print_rows("Bytes of parameters, and what the tables of the firmware take", rows)
+    quantized = quantized_rows()
+    print_rows("Bytes of the initialisers of quantized files, and what the tables of the firmware take", quantized)
+    rows += quantized
     print(f"written to {write_rows('mcu_weights', rows)}")
     return 0
 
