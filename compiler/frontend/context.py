@@ -89,6 +89,14 @@ class OnnxNode:
         return found.decode() if isinstance(found, bytes) else str(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A truth value: a tensor of signs, and whether 1 means true (else -1 does)."""
+
+    sign: str
+    positive: bool
+
+
 class ImportContext:
     """State of one import: the growing graph, the tensors bound so far, the constants known so far.
 
@@ -100,6 +108,7 @@ class ImportContext:
         self.editor = GraphEditor.empty(name)
         self.tensors: dict[str, str] = {}
         self.parameters: dict[str, Parameter] = {}
+        self.truths: dict[str, Truth] = {}
         self.old_batch: int | None = None
         self.averages: Mapping[str, QuantizedAverage] = {}
         self._emitted: dict[str, str] = {}
@@ -124,6 +133,8 @@ class ImportContext:
         """
         if not node.has_input(index):
             raise self.error(node, f"input {index} is missing")
+        if node.inputs[index] in self.truths:
+            raise self.error(node, "reads truth values", hint="only Where does, between two constants")
         return self.value(node.inputs[index])
 
     def value(self, name: str) -> str:

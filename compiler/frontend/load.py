@@ -114,6 +114,8 @@ def _import_node(context: ImportContext, node: OnnxNode, old_batch: int | None) 
 
 
 def _bind_output(context: ImportContext, output: ValueInfoProto, file: str) -> None:
+    if output.name in context.truths:
+        raise ModelError(f"output '{output.name}' is a truth value", file=file, hint="choose numbers by a Where")
     if output.name in context.tensors:
         tensor = context.tensors[output.name]
     elif output.name in context.parameters:

@@ -46,13 +46,14 @@ class OperatorSupport:
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, tuple[Importer, tuple[str, ...]]]:
+    from .comparisons import COMPARISONS
     from .composed import COMPOSED
     from .qonnx import QONNX
     from .reductions import REDUCTIONS
     from .structural import STRUCTURAL
 
     table: dict[str, tuple[Importer, tuple[str, ...]]] = {}
-    for group in (STRUCTURAL, REDUCTIONS, COMPOSED, QONNX):
+    for group in (STRUCTURAL, REDUCTIONS, COMPARISONS, COMPOSED, QONNX):
         table.update({name: (entry.importer, entry.ops) for name, entry in group.items()})
     for spec in ALL:
         for name, importer in spec.importers.items():

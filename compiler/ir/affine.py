@@ -59,10 +59,14 @@ def natural_range(op: str, width: int = ACTIVATION_BITS) -> tuple[float, float] 
     """Output range of an op that is known without data, or None.
 
     The upper end is one step below 1, which makes the scale a power of two: in 8 bits 1/256 (softmax, sigmoid)
-    and 1/128 (tanh), the scales the TFLite 8-bit quantization specification fixes for these ops.
+    and 1/128 (tanh), the scales the TFLite 8-bit quantization specification fixes for these ops. Signs are 127 and -127
+    with zero point 0.
     """
     if op in ("Softmax", "Sigmoid", "HardSigmoid"):
         return 0.0, 1.0 - 2.0**-width
     if op in ("Tanh", "Softsign"):
         return -1.0, 1.0 - 2.0 ** (1 - width)
+    if op == "Bipolar":
+        half = 2.0 ** (width - 1)
+        return -half / (half - 1.0), 1.0
     return None

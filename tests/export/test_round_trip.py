@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from benchmarks.corpus import available, missing, model_path
+from boardfit.compress.grids import Grid, GridKind
 from boardfit.compress.ptq import quantize_for_mcu
+from boardfit.compress.round_to_nearest import RoundToNearest
 from boardfit.errors import ModelError, OutputError
 from boardfit.export import export_model, write_model
 from boardfit.export.operators import EXPORTERS, NOT_EXPORTED
@@ -20,7 +22,9 @@ from boardfit.frontend import import_model, load_model
 from boardfit.interp import run
 from boardfit.ir import Graph
 from boardfit.ops import OPS
+from boardfit.ops.activation import NONE
 from boardfit.ops.average_pool2d import AveragePool2DAttrs, MeanArithmetic
+from boardfit.ops.bipolar import BipolarAttrs
 from boardfit.options import QuantizeOptions
 from boardfit.passes.lower_quantized import LowerQuantized
 from boardfit.pipeline import canonical_passes, run_passes
@@ -69,6 +73,17 @@ def test_averages_keep_their_arithmetic(arithmetic: MeanArithmetic) -> None:
     again = canonical(import_model(export_model(quantized), "exported.onnx", "exported"))
     found = [node.attrs for node in again.nodes if isinstance(node.attrs, AveragePool2DAttrs)]
     assert [a.arithmetic for a in found] == [arithmetic]
+
+
+def test_binary_networks(tmp_path: Path) -> None:
+    """Signs of weights and activations: what the file says by Where and GreaterOrEqual is read back as signs."""
+    net = Network(1, 8, 8, 4)
+    y = net.add("Bipolar", [net.conv(net.x, 8, activation=NONE)], BipolarAttrs())
+    y = net.add("Bipolar", [net.conv(y, 6, activation=NONE)], BipolarAttrs())
+    graph = net.done(net.dense(net.flatten(y), 5))
+    check_round_trip(write_model(RoundToNearest(Grid(GridKind.BINARY))(graph), tmp_path / "binary.onnx"))
+    again = load_model(tmp_path / "binary.onnx")
+    assert [node.op for node in again.nodes].count("Bipolar") == 2
 
 
 def test_every_op_is_written_or_says_why_not() -> None:

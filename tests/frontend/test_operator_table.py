@@ -13,6 +13,7 @@ from boardfit.ops import OPS
 
 from . import (
     test_activations,
+    test_comparisons,
     test_elementwise,
     test_linear,
     test_movement,
@@ -26,6 +27,7 @@ from .harness import Case
 
 CASES: list[Case] = [
     *test_activations.CASES,
+    *test_comparisons.CASES,
     *test_elementwise.CASES,
     *test_linear.CASES,
     *test_movement.CASES,
