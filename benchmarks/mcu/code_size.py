@@ -69,7 +69,7 @@ def functions_for(features: frozenset[str]) -> dict[str, Function]:
     """Every function that some variant uses on some sample."""
     found: dict[str, Function] = {}
     for graph in sample_graphs():
-        site = Site(graph.nodes[0], graph, features)
+        site = Site(graph.nodes[-1], graph, features)
         for kernel in variants_of(site.node.op):
             if kernel.reason_against(site) is None:
                 found.update((function.name, function) for function in kernel.lower(site).functions)
@@ -189,6 +189,8 @@ def chains(features: frozenset[str]) -> list[Plan]:
     random = np.random.default_rng(7)
     pool: list[tuple[Graph, Kernel]] = []
     for graph in sample_graphs():
+        if len(graph.nodes) > 1:  # what stands before a layer is not counted with it
+            continue
         site = Site(graph.nodes[0], graph, features)
         pool += [(graph, k) for k in variants_of(site.node.op) if k.reason_against(site) is None]
     plans: list[Plan] = []

@@ -56,7 +56,7 @@ PAIRS: tuple[tuple[Affine, Affine], ...] = (
 
 
 def sample_graphs() -> Iterator[Graph]:
-    """All samples, one node each."""
+    """All samples; the last node of each is what it is for."""
     for x, y in PAIRS:
         yield from _linear(x, y)
         yield from _elementwise(x, y)
@@ -66,6 +66,7 @@ def sample_graphs() -> Iterator[Graph]:
     yield from _stored()
     yield from _circulant()
     yield from _walsh()
+    yield from _signs()
 
 
 def layer_graph(
@@ -177,6 +178,26 @@ def _stored() -> Iterator[Graph]:
             attrs = Conv2DAttrs(groups=groups, activation=activation)
             for values in stored_weights((8, *kernel, channels // groups)):
                 yield layer_graph("Conv2D", attrs, [(1, 8, 8, channels)], [S8], S8, [(values, WEIGHTS), bias])
+
+
+def _signs() -> Iterator[Graph]:
+    """Layers of two-valued weights behind a table of two values."""
+    signs = Affine(True, 8, (1.0,), (0,))
+    for x, y in ((S8, S8), (S8, COARSE)):
+        for shape, weights_shape in (((1, 64), (8, 64)), ((1, 4, 4, 32), (8, 3, 3, 32))):
+            edit = GraphEditor.empty("sample")
+            name = edit.add_input("x", _type(shape, x))
+            table = edit.add_constant("table", np.where(np.arange(256) < 128, -1, 1), signs)
+            types = [_type(shape, signs)]
+            source = Source("sample", "sign", "Lookup")
+            sign = edit.add_node("Lookup", [name, table], LookupAttrs("sign"), source, types=types).outputs[0]
+            values = np.random.default_rng(1).choice([-1, 1], weights_shape)
+            operands = [sign, edit.add_constant("weights", values, WEIGHTS)]
+            op, attrs = ("Dense", DenseAttrs()) if len(shape) == 2 else ("Conv2D", Conv2DAttrs())
+            types = OPS[op].infer(attrs, [edit.types[operand] for operand in operands])
+            types = [t.with_element(y) for t in types]
+            edit.outputs = list(edit.add_node(op, operands, attrs, Source("sample", op, op), types=types).outputs)
+            yield edit.finish()
 
 
 def _elementwise(x: Affine, y: Affine) -> Iterator[Graph]:

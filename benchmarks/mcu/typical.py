@@ -56,7 +56,7 @@ def typical_graphs() -> Iterator[Graph]:
 def sites_of_kernels(features: frozenset[str]) -> dict[str, list[tuple[Kernel, Site]]]:
     """Every kernel of an instruction set by its name, with the layers it is measured on."""
     typical = [Site(graph.nodes[0], graph, features) for graph in typical_graphs()]
-    small = [Site(graph.nodes[0], graph, features) for graph in sample_graphs()]
+    small = [Site(graph.nodes[-1], graph, features) for graph in sample_graphs()]
     found: dict[str, list[tuple[Kernel, Site]]] = {}
     for kernel in KERNELS:
         sites = [site for site in typical if _suits(kernel, site)]

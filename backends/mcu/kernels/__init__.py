@@ -14,6 +14,7 @@ from . import (
     dsp_mean,
     dsp_stored,
     dsp_sum,
+    dsp_sums,
     dsp_transferred,
     elementwise,
     expanded,
@@ -26,6 +27,7 @@ from . import (
     pooling,
     reductions,
     reshape,
+    signs,
     stored,
     stored_transferred,
     thumb,
@@ -53,6 +55,7 @@ KERNELS: tuple[Kernel, ...] = (
     *dsp_max_pool.KERNELS,
     *dsp_stored.KERNELS,
     *dsp_transferred.KERNELS,
+    *dsp_sums.KERNELS,
     *mve_linear.KERNELS,
     *mve_depthwise.KERNELS,
     *mve_elementwise.KERNELS,
@@ -65,6 +68,7 @@ KERNELS: tuple[Kernel, ...] = (
     *coded.KERNELS,
     *circulant.KERNELS,
     *walsh.KERNELS,
+    *signs.KERNELS,
 )
 """Every variant; of equal predicted cost the first one wins."""
 

@@ -61,6 +61,10 @@ DENSE_SHAPE_BYTES = 11 * 4
 PIXEL_FINISH = 23
 PIXEL_CLAMP, ROW_CLAMP = 13, 4
 SUM_LIMIT = 1 << 31
+LEAST_SHIFT = 33
+"""Of a requantization by SMMLA, which takes the high word of a product."""
+
+LARGEST_WEIGHT = 127
 
 
 def _layer(stored: Stored, weights: np.ndarray, layer: LinearLayer, unit: int, group: int) -> LinearLayer:
@@ -77,7 +81,8 @@ def _layer(stored: Stored, weights: np.ndarray, layer: LinearLayer, unit: int, g
     return wide
 
 
-def _linear(site: Site) -> LinearLayer:
+def linear_layer(site: Site) -> LinearLayer:
+    """The matrix product of a dense layer or a convolution."""
     return site.once("layer", lambda: _linear_layer(site))
 
 
@@ -85,29 +90,46 @@ def _linear_layer(site: Site) -> LinearLayer:
     activation = (site.attrs(DenseAttrs) if site.node.op == "Dense" else site.attrs(Conv2DAttrs)).activation
     parameters = linear_parameters(site, activation)
     weights = parameters.weights.reshape(len(parameters.weights), -1).astype(np.int64)
-    return LinearLayer(weights, parameters.folded.astype(np.int64), parameters.requantization)
+    return lifted(LinearLayer(weights, parameters.folded.astype(np.int64), parameters.requantization))
 
 
-def _refuse(stored: Stored, site: Site) -> str | None:
-    return site.once(("refuse", stored.label), lambda: _refusal(stored, site))
+def lifted(layer: LinearLayer) -> LinearLayer:
+    """The same layer with weights, start sums and divisor times a power of two, if that brings its shift above 32.
+
+    Weights of few bits have large scales, so that a sum is not much larger than an output: the high word alone of its
+    product with the multiplier would lose bits that count. (2**e sum * m + 2**(s + e - 1)) >> (s + e) is exact.
+    """
+    r = layer.requantization
+    extra = LEAST_SHIFT - r.shift
+    if extra <= 0 or int(np.abs(layer.weights).max(initial=0)) << extra > LARGEST_WEIGHT:
+        return layer
+    return LinearLayer(layer.weights << extra, layer.bias << extra, replace(r, shift=r.shift + extra))
 
 
-def _refusal(stored: Stored, site: Site) -> str | None:
+def refuse_sums(site: Site, extra: int = 0) -> str | None:
+    """Why the kernels cannot do a layer, whatever its weights: types, sums times 2**extra, requantization."""
     reason = refuse_linear(site)
     if reason:
         return reason
-    layer = _linear(site)
+    layer = linear_layer(site)
     if layer.weights.min(initial=0) < -128 or layer.weights.max(initial=0) > 127:
         return "its weights less their zero point do not fit int8"
     if layer.requantization.ties_to_even:
         return "its requantization rounds ties to even"
     sums = np.abs(layer.bias) + 128 * np.abs(layer.weights).sum(axis=1)
-    if int(sums.max(initial=0)) << stored.extra >= SUM_LIMIT:
+    if int(sums.max(initial=0)) << extra >= SUM_LIMIT:
         return "the sums of an output channel are too large"
-    return refuse_requantization(layer.requantization, stored.extra) or stored.refuse(layer.weights)
+    return refuse_requantization(layer.requantization, extra)
 
 
-def _fields(layer: LinearLayer, extra: int) -> dict[str, str]:
+def _refuse(stored: Stored, site: Site) -> str | None:
+    def reason() -> str | None:
+        return refuse_sums(site, stored.extra) or stored.refuse(linear_layer(site).weights)
+
+    return site.once(("refuse", stored.label), reason)
+
+
+def shape_fields(layer: LinearLayer, extra: int) -> dict[str, str]:
     """Members of the shape structs of the drivers of convolutions."""
     r = layer.requantization
     below, floor = clamp(r)
@@ -124,7 +146,7 @@ def _inner(stored: Stored, site: Site) -> Inner:
 
 
 def _inner_loop(stored: Stored, site: Site) -> Inner:
-    layer = _linear(site)
+    layer = linear_layer(site)
     layer = _layer(stored, layer.weights, layer, 4, 1)
     note = f"{stored.format}: start sums, weights, multipliers times 2^-{layer.requantization.shift}"
     function = stored.function(layer, PIXELS)
@@ -133,7 +155,7 @@ def _inner_loop(stored: Stored, site: Site) -> Inner:
     prepare, tables = stored.prepared(layer)
     return Inner(
         Table("stream", stored.columns(layer), note),
-        _fields(layer, stored.extra),
+        shape_fields(layer, stored.extra),
         function,
         function,
         instructions,
@@ -147,7 +169,7 @@ def _inner_loop(stored: Stored, site: Site) -> Inner:
 
 def _lower_dense(stored: Stored, site: Site) -> Lowered:
     outputs, inputs = site.x(1).shape
-    layer = _linear(site)
+    layer = linear_layer(site)
     layer = _layer(stored, layer.weights, layer, 4, stored.row_group)
     depth = layer.weights.shape[1]
     stream = stored.row(layer)
