@@ -55,7 +55,7 @@ def quantize_for_mcu(graph: Graph, data: Mapping[str, np.ndarray] | None, option
     editor = GraphEditor(graph)
     for name, element in types.items():
         if graph.types[name].is_float:
-            _insert(editor, graph, name, element)
+            insert_quantizer(editor, graph, name, element)
     _quantize_constants(editor)
     return editor.finish()
 
@@ -111,7 +111,7 @@ def _stored(graph: Graph, parameters: frozenset[str], fixed: Mapping[str, Affine
     return [n for n, kind in graph.types.items() if kind.is_float and n not in parameters and n not in inner]
 
 
-def _insert(editor: GraphEditor, graph: Graph, name: str, element: Affine) -> None:
+def insert_quantizer(editor: GraphEditor, graph: Graph, name: str, element: Affine) -> None:
     """Put Quantize and Dequantize behind a float tensor, unless what stands there does that already."""
     readers = [node for node in editor.nodes if name in node.inputs]
     producer = graph.producer(name)

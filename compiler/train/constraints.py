@@ -14,6 +14,7 @@ import numpy as np
 from ..compress.layers import WeightLayer
 from ..ir.circulant import Circulant
 from ..ir.encoding import Compressed, Tie
+from .binary import LearnedForm
 from .runtime import tensorflow
 
 Tensor = Any
@@ -207,10 +208,10 @@ class WeightRule:
     frozen: bool = False
     mask: np.ndarray | None = None
     sharing: Sharing | RowMagnitudes | None = None
-    quantizer: WeightQuantizer | None = None
+    quantizer: WeightQuantizer | LearnedForm | None = None
 
 
-def rule_of(layer: WeightLayer, quantizer: WeightQuantizer | None) -> WeightRule:
+def rule_of(layer: WeightLayer, quantizer: WeightQuantizer | LearnedForm | None) -> WeightRule:
     """The rule that keeps what is promised of a layer's weights.
 
     Args:

@@ -13,8 +13,10 @@ from ..errors import ModelError
 from ..ir.encoding import Compressed, Encoding
 from ..ir.graph import Constant, Graph, Node
 from ..ir.types import Affine
-from .constraints import WeightRule
+from .binary import FormState, LearnedForm, integer_type
+from .constraints import WeightQuantizer, WeightRule
 from .lowering import LOWERINGS, NOT_TRAINABLE, call_of, quantize_affine
+from .normalization import Normalization, sum_statistics
 from .pruning import GradualPruning, promised_zeros
 from .runtime import tensorflow
 
@@ -31,6 +33,10 @@ PARAMETERS: dict[str, tuple[int, ...]] = {
 """Inputs of an op that are parameters to train, where they are float constants."""
 
 
+SMALLEST_FACTOR = 1e-6
+"""Of a normalized channel, so that its scale stays positive."""
+
+
 class Network:
     """Variables and forward pass of a graph.
 
@@ -39,6 +45,7 @@ class Network:
         rules: layer name -> how its weights are trained; layers that are not named are trained freely.
         activations: tensor name -> affine type its values are rounded to in the forward pass.
         trainable: False makes a teacher: no variables.
+        normalize: samples on which normalization of the layers starts, or None for no normalization.
 
     Raises:
         ModelError: an op has no differentiable form.
@@ -51,6 +58,7 @@ class Network:
         activations: Mapping[str, Affine] | None = None,
         *,
         trainable: bool = True,
+        normalize: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         _check(graph)
         self.graph = graph
@@ -58,10 +66,26 @@ class Network:
         self.activations = dict(activations or {})
         self.variables: dict[str, Any] = {}
         self.masks: dict[str, Any] = {}
+        self.normalizations: dict[str, Normalization] = {}
+        self.seconds: Mapping[str, Any] = {}
+        self._learned: dict[str, dict[str, Any]] = {}
+        self._sizes: dict[str, float] = {}
         self._runs: dict[tuple[str, ...], Any] = {}
         self._weights = {node.inputs[1]: node.name for node in graph.nodes if node.op in COMPRESSED_OPS}
         if trainable:
             self._make_variables()
+        if normalize is not None:
+            self._normalize(normalize)
+
+    def _normalize(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Put normalization behind the layers whose weights are trained; it takes the place of their biases."""
+        found = sum_statistics(self.graph, inputs, Network(self.graph, trainable=False).run)
+        for layer in weight_layers(self.graph):
+            if layer.node.inputs[1] in self.variables:
+                norm = Normalization.starting_at(layer, *found[layer.name])
+                self.normalizations[layer.name] = norm
+                self.variables.update(norm.variables)
+                self.variables.pop(layer.node.input(2), None)
 
     def _make_variables(self) -> None:
         tf = tensorflow()
@@ -76,13 +100,31 @@ class Network:
                 self.masks[name] = tf.Variable(mask, trainable=False)
             start = values if rule.sharing is None else rule.sharing.values
             self.variables[name] = tf.Variable(start)
+            if isinstance(rule.quantizer, LearnedForm):
+                self._sizes[name] = float(np.abs(values).mean())
+                learned = {key: tf.Variable(value) for key, value in rule.quantizer.learned(values).items()}
+                self._learned[name] = learned
+                self.variables.update({f"{name}/{key}": variable for key, variable in learned.items()})
 
     def is_weight(self, name: str) -> bool:
         """Whether a variable holds the weights of a layer (what decay and pruning work on)."""
         return name in self._weights
 
-    def parameter(self, name: str) -> Tensor:
-        """The effective values of a constant tensor: shared, masked and rounded as its rule says."""
+    def form_state(self, name: str, seed: Tensor = None) -> FormState:
+        """What a learned form of a weight tensor may look at."""
+        return FormState(self._sizes[name], self.seconds.get(name), self._learned[name], seed)
+
+    def kept(self, name: str, values: Tensor) -> Tensor:
+        """A weight tensor after a step, within what its form allows."""
+        form = self.rules.get(self._weights[name], WeightRule()).quantizer
+        return form.kept(values, self.form_state(name)) if isinstance(form, LearnedForm) else values
+
+    def parameter(self, name: str, seed: Tensor = None) -> Tensor:
+        """The effective values of a constant tensor: shared, masked and rounded as its rule says.
+
+        Args:
+            seed: in a training step, for forms that draw.
+        """
         tf = tensorflow()
         if name not in self.variables:
             return tf.constant(self.graph.constants[name].values.astype(np.float32))
@@ -90,21 +132,32 @@ class Network:
         values = self.variables[name]
         if name in self._weights:
             values = values * self.masks[name] if rule.sharing is None else rule.sharing.expand(values)
-            if rule.quantizer is not None:
+            if isinstance(rule.quantizer, LearnedForm):
+                values = rule.quantizer(values, self.form_state(name, seed))
+            elif rule.quantizer is not None:
                 values = rule.quantizer(values)
         return values
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensors:
-        """All tensors that are no constants, each (B, *shape)."""
+    def forward(self, inputs: Mapping[str, Tensor], seed: Tensor = None) -> Tensors:
+        """All tensors that are no constants, each (B, *shape).
+
+        Args:
+            seed: two integers in a training step: normalization takes the batch's statistics, forms may draw.
+        """
         values: Tensors = {name: self._stored(name, inputs[name]) for name in self.graph.inputs}
         constants: Tensors = {}
         for node in self.graph.nodes:
             operands = []
             for name in node.inputs:
                 if name in self.graph.constants and name not in constants:
-                    constants[name] = self.parameter(name)[None]
+                    own = None if seed is None else seed + tensorflow().constant([0, len(constants)])
+                    constants[name] = self.parameter(name, own)[None]
                 operands.append(None if not name else constants[name] if name in constants else values[name])
-            result = LOWERINGS[node.op](call_of(self.graph, node, operands))
+            if node.name in self.normalizations:
+                norm = self.normalizations[node.name]
+                result = norm.apply(self.graph, operands, training=seed is not None)
+            else:
+                result = LOWERINGS[node.op](call_of(self.graph, node, operands))
             values[node.outputs[0]] = self._stored(node.outputs[0], result)
         return values
 
@@ -143,17 +196,29 @@ class Network:
             name = layer.node.inputs[1]
             if name in self.variables:
                 rule = self.rules.get(layer.name, WeightRule())
-                encoding = self._promise(layer, rule, pruning)
-                changes[layer.name] = NewWeights(self._values(name, rule), encoding)
+                changes[layer.name] = self._new_weights(layer, rule, pruning)
         constants = dict(self.graph.constants)
         for name, variable in self.variables.items():
-            if name not in self._weights:
+            if name in constants and name not in self._weights:
                 constants[name] = Constant(variable.numpy(), constants[name].encoding)
         return replace_weights(replace(self.graph, constants=constants), changes)
 
+    def _new_weights(self, layer: WeightLayer, rule: WeightRule, pruning: GradualPruning | None) -> NewWeights:
+        """What training has made of a layer, its normalization folded in."""
+        name, norm = layer.node.inputs[1], self.normalizations.get(layer.name)
+        factor, bias = (np.ones(len(layer.weights)), None) if norm is None else norm.folded()
+        if isinstance(rule.quantizer, LearnedForm):
+            raw, scales = rule.quantizer.stored(self._values(name, rule), self.form_state(name))
+            raw = raw * np.where(factor < 0, -1, 1).reshape(-1, *[1] * (raw.ndim - 1))
+            element = integer_type(raw, scales * np.maximum(np.abs(factor), SMALLEST_FACTOR))
+            promise = replace(layer.promise, width=element.width, clusters=rule.quantizer.values)
+            return NewWeights(raw, promise, element, bias)
+        values = self._values(name, rule) * factor.reshape(-1, *[1] * (layer.weights.ndim - 1)).astype(np.float32)
+        return NewWeights(values, self._promise(layer, rule, pruning), bias=bias)
+
     def _promise(self, layer: WeightLayer, rule: WeightRule, pruning: GradualPruning | None) -> Encoding:
         old = layer.promise
-        width = old.width if rule.quantizer is None else min(rule.quantizer.width, old.width)
+        width = old.width if not isinstance(rule.quantizer, WeightQuantizer) else min(rule.quantizer.width, old.width)
         new = replace(old, width=width)
         mask = self.masks.get(layer.node.inputs[1])
         if mask is not None and pruning is not None:
@@ -169,7 +234,7 @@ class Network:
         """What was trained, not rounded (quantization does that), but for powers of two."""
         if rule.sharing is not None:
             return rule.sharing.expand(self.variables[name]).numpy()
-        if rule.quantizer is not None and rule.quantizer.power_of_two:
+        if isinstance(rule.quantizer, WeightQuantizer) and rule.quantizer.power_of_two:
             return self.parameter(name).numpy()
         values: np.ndarray = self.variables[name].numpy() * self.masks[name].numpy()
         return values

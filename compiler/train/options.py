@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
+from .binary import LearnedForm
 from .constraints import FixedPointParameters, WeightQuantizer
 from .pruning import GradualPruning
 
@@ -103,15 +104,18 @@ class Constraints:
 
     Attributes:
         pruning: prune on the way.
-        weights: round weights in the forward pass: all layers alike, or by layer name or pattern.
+        weights: round weights in the forward pass: all layers alike, or by layer name or pattern; binary and ternary
+            weights come out as the integers and scales they were trained to.
         activations: round activations to 8 bits, ranges from the training data (as post-training quantization).
         fixed_point: keep parameters on a fixed-point grid.
+        normalize: batch normalization of the layers with trained weights, folded into them at the end.
     """
 
     pruning: GradualPruning | None = None
-    weights: WeightQuantizer | Mapping[str, WeightQuantizer] | None = None
+    weights: WeightQuantizer | LearnedForm | Mapping[str, WeightQuantizer | LearnedForm] | None = None
     activations: bool = False
     fixed_point: FixedPointParameters | None = None
+    normalize: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ SALIENCY_SAMPLES = 2000
 
 CALIBRATION_SAMPLES = 512
 
+NORMALIZATION_SAMPLES = 1000
+"""Samples normalization starts on."""
+
 CACHED_NUMBERS = 1 << 28
 """Numbers of a teacher's answers that are kept in memory at most (1 GiB); else they are computed in every step."""
 
@@ -139,13 +142,15 @@ class _Session:
         self.tf = tf
         rules = _rules(training)
         activations = _activation_types(training) if training.constraints.activations else {}
-        self.network = Network(training.graph, rules, activations)
+        start = training.data.pick(_few(training, NORMALIZATION_SAMPLES))[0] if training.constraints.normalize else None
+        self.network = Network(training.graph, rules, activations, normalize=start)
         self.teacher = None if training.teacher is None else Network(training.teacher, trainable=False)
         self.layers = [layer for layer in weight_layers(training.graph) if layer.node.inputs[1] in self.network.masks]
         self.projections = _projections(training)
         self.trained: dict[str, Any] = {**self.network.variables, **self.projections}
         self.sizes = {name: _size(variable.numpy()) for name, variable in self.network.variables.items()}
         self.moments = {name: (tf.Variable(v * 0.0), tf.Variable(v * 0.0)) for name, v in self.trained.items()}
+        self.network.seconds = {name: second for name, (_, second) in self.moments.items()}
         self._answers = self._cached_answers()
         self.first = {layer.name: float(np.mean(self._mask(layer.node.inputs[1]) != 0)) for layer in self.layers}
         self.epoch = 0
@@ -214,7 +219,7 @@ class _Session:
         tf, training = self.tf, self.training
         teacher = told if told or self.teacher is None else self.teacher.forward(inputs)
         with tf.GradientTape() as tape:
-            student = self.network.forward(inputs)
+            student = self.network.forward(inputs, seed)
             other = training.teacher or training.graph
             answers = Answers(
                 student,
@@ -252,7 +257,7 @@ class _Session:
             place = list(self.trained).index(name)
             value = grid(value, seed + tf.constant([0, place * 1_000_003], tf.int32))
         if name in network.masks:
-            value = value * network.masks[name]
+            value = network.kept(name, value * network.masks[name])
         variable.assign(value)
 
     # ---- pruning
@@ -312,6 +317,8 @@ class _Session:
             state[f"value/{name}"] = variable
             state[f"first/{name}"], state[f"second/{name}"] = self.moments[name]
         state.update({f"mask/{name}": mask for name, mask in self.network.masks.items()})
+        for norm in self.network.normalizations.values():
+            state.update(norm.averages)
         return state
 
     def store(self) -> None:
@@ -349,12 +356,15 @@ def _rules(training: Training) -> dict[str, WeightRule]:
     return {layer.name: rule_of(layer, pick(named, layer.name)) for layer in layers}
 
 
+def _few(training: Training, count: int) -> np.ndarray:
+    return np.arange(min(training.data.samples, count))
+
+
 def _activation_types(training: Training) -> dict[str, Any]:
     from ..compress.ptq import activation_types
     from ..options import QuantizeOptions
 
-    few = np.arange(min(training.data.samples, CALIBRATION_SAMPLES))
-    inputs, _ = training.data.pick(few)
+    inputs, _ = training.data.pick(_few(training, CALIBRATION_SAMPLES))
     return activation_types(training.graph, inputs, QuantizeOptions())
 
 
