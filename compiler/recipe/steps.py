@@ -26,6 +26,7 @@ PASSES = {
     "prune-units": ("boardfit.compress.prune_units", "PruneUnits"),
     "remove-dead-units": ("boardfit.compress.dead_units", "RemoveDeadUnits"),
     "adaround": ("boardfit.compress.adaround", "AdaRound"),
+    "narrow-activations": ("boardfit.compress.narrow_activations", "NarrowActivations"),
     "gptq": ("boardfit.compress.gptq", "Gptq"),
     "round-to-nearest": ("boardfit.compress.round_to_nearest", "RoundToNearest"),
     "share-weights": ("boardfit.compress.cluster", "ShareWeights"),

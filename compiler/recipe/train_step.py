@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from ..compress.grids import Grid, GridKind
+from ..compress.layers import weight_layers
+from ..errors import UsageError
 from ..ir.graph import Graph
 from ..passes.base import Preserves
+from ..solver.spared import most_sensitive
 from ..train.augment import ImageAugmentation
+from ..train.binary import BinaryWeights, LearnedForm, TernaryWeights
 from ..train.constraints import FixedPointParameters, WeightQuantizer
 from ..train.losses import Distillation, Imitation, Labels, LogitError, Loss, OutputError, PseudoLabels, matching_hints
 from ..train.options import Constraints, TrainingData, TrainOptions
@@ -39,6 +45,11 @@ class Train:
         weights: round the weights of all layers in the forward pass.
         activations: round activations to 8 bits in training.
         fixed_point: keep parameters on a fixed-point grid.
+        binary: signs with a scale for the weights of the layers that are not spared.
+        ternary: -, 0 and + with a scale (or two) for them.
+        spared: largest share of the weights in layers that stay as they are while the others become binary or ternary:
+            those the outputs would feel most (`solver.spared`).
+        normalize: batch normalization of the layers in training, folded in at its end.
         augmentation: deform images.
         pseudo_data: make more inputs of the data there are; labels are then not used.
     """
@@ -58,6 +69,10 @@ class Train:
     weights: WeightQuantizer | None = None
     activations: bool = False
     fixed_point: FixedPointParameters | None = None
+    binary: BinaryWeights | None = None
+    ternary: TernaryWeights | None = None
+    spared: float = 0.0
+    normalize: bool = False
     augmentation: ImageAugmentation | None = None
     pseudo_data: PseudoData | None = None
 
@@ -80,12 +95,23 @@ class Train:
             data,
             self._losses(graph, labelled=data.labels is not None),
             self._schedule(data.samples, context.seed),
-            Constraints(self.pruning, self.weights, self.activations, self.fixed_point),
+            Constraints(self.pruning, self._forms(graph), self.activations, self.fixed_point, self.normalize),
             teacher=context.teacher,
             augmentation=self.augmentation,
             checkpoint=checkpoint,
         )
         return training.run(progress=context.progress).graph
+
+    def _forms(self, graph: Graph) -> WeightQuantizer | Mapping[str, WeightQuantizer | LearnedForm] | None:
+        """How the weights are rounded: all alike, or binary or ternary where a layer is not spared."""
+        form = self.binary or self.ternary
+        if form is None:
+            return self.weights
+        if (self.binary and self.ternary) or self.weights is not None:
+            raise UsageError("give one of weights, binary and ternary")
+        grid = Grid(GridKind.TERNARY if self.binary is None else GridKind.BINARY)
+        spared = most_sensitive(graph, self.context.calibration, grid, self.spared)
+        return {layer.name: form for layer in weight_layers(graph) if layer.name not in spared}
 
     def _losses(self, graph: Graph, *, labelled: bool) -> tuple[Loss, ...]:
         losses: list[Loss] = []

@@ -14,6 +14,7 @@ from ..compress.circulant import CirculantBlocks
 from ..compress.cluster import ShareWeights
 from ..compress.factoring import Factoring, in_chain
 from ..compress.gptq import Gptq
+from ..compress.grids import Grid, GridKind
 from ..compress.layers import NewWeights, with_weights
 from ..compress.prune import Pattern, Prune
 from ..compress.reconstruction import LayerProblem
@@ -40,6 +41,7 @@ class Form:
         block: zeros come in runs of that many inputs.
         clusters: number of distinct values, zero included; None for no sharing.
         structure: what the layer becomes first, such as low-rank factors; None to leave it one layer.
+        grid: which values weights of a width may take; binary and ternary say the width.
     """
 
     width: int = 8
@@ -47,10 +49,14 @@ class Form:
     block: int = 1
     clusters: int | None = None
     structure: Structure | None = None
+    grid: GridKind = GridKind.UNIFORM
 
     def __str__(self) -> str:
         parts = [] if self.structure is None else [str(self.structure)]
-        parts.append(f"{self.clusters} values" if self.clusters else f"{self.width} bits")
+        if self.grid is not GridKind.UNIFORM:
+            parts.append(self.grid.value)
+        else:
+            parts.append(f"{self.clusters} values" if self.clusters else f"{self.width} bits")
         if self.sparsity:
             blocks = f" in 1x{self.block} blocks" if self.block > 1 else ""
             parts.append(f"{100 * self.sparsity:.0f} % zero{blocks}")
@@ -87,6 +93,8 @@ FORMS: tuple[Form, ...] = (
     *(Form(4, sparsity) for sparsity in (0.0, 0.5, 0.7, 0.8, 0.9)),
     *(Form(3, sparsity) for sparsity in (0.0, 0.6)),
     Form(2),
+    Form(2, grid=GridKind.TERNARY),
+    Form(1, grid=GridKind.BINARY),
     *(Form(8, sparsity, clusters=16) for sparsity in (0.0, 0.8, 0.9)),
     *FACTORINGS,
     *(Form(structure=CirculantBlocks(block)) for block in (4, 8, 16)),
@@ -121,7 +129,8 @@ def _weights(problem: LayerProblem, form: Form) -> NewWeights | None:
         shared = ShareWeights(form.clusters).shared(problem.layer, form.clusters)
         return shared if made is None else replace(shared, bias=made.bias)
     if form.width < PLAIN.width:
-        rounded = Gptq({}, form.width).solve(problem)
+        grid = Grid(width=form.width) if form.grid is GridKind.UNIFORM else Grid(form.grid)
+        rounded = Gptq({}, grid).solve(problem)
         return rounded or made
     return made
 
