@@ -7,7 +7,7 @@ on the emulated Cortex-M4, of the compressed and of the dense int8 network. What
 and not done again: an interrupted run goes on where it was.
 
     python -m benchmarks.compression [lenet300 lenet5 ad01 posttrain methods budget lowrank structured student
-        half-flash board-files] [--seed 1 ...] [--validation]
+        half-flash board-files binary] [--seed 1 ...] [--validation]
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from boardfit.pipeline import canonicalize
 from .. import corpus
 from ..results import Row, Value, print_rows, write_rows
 from .autoencoder import run_autoencoder
+from .binary import run_binary
 from .board_files import product_rows
 from .budget import cases, run_budget
 from .low_rank import run_low_rank
@@ -52,6 +53,7 @@ CASES = (
     "student",
     "half-flash",
     "board-files",
+    "binary",
 )
 ONCE = ("methods", "budget", "board-files")
 """Cases of one seed: without training, or with differences that are larger than those between seeds."""
@@ -130,6 +132,8 @@ def _rows(case: str, seed: int, folder: Path, part: str) -> list[Row]:
         return run_autoencoder(seed, folder, progress=progress)
     if case == "budget":
         return run_budget()
+    if case == "binary":
+        return run_binary(seed, folder, part, progress=progress)
     if case == "board-files":
         return [row for one in cases() for row in product_rows(one, folder)]
     if case == "student":

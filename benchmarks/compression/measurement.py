@@ -39,6 +39,7 @@ class Cost:
         instructions: of one inference, mean of the images executed.
         equal: whether every output byte is the interpreter's.
         formats: kernel variant of every layer.
+        weight_bytes: of the constants, weights, biases and multipliers.
     """
 
     bytes: int
@@ -46,6 +47,7 @@ class Cost:
     instructions: int
     equal: bool
     formats: tuple[str, ...]
+    weight_bytes: int
 
 
 def cost(graph: Graph, data: TrainingData, optimize: Optimize, stored: str | Mapping[str, str] | None = None) -> Cost:
@@ -71,7 +73,8 @@ def cost(graph: Graph, data: TrainingData, optimize: Optimize, stored: str | Map
     constants = sum(layer.lowered.constant_bytes for layer in plan.layers)
     code = result.sections.flash - _empty(program) - constants
     formats = tuple(layer.kernel.name for layer in plan.layers)
-    return Cost(constants, code, round(result.instructions), equal, formats)
+    parameters = sum(layer.lowered.weight_bytes for layer in plan.layers)
+    return Cost(constants, code, round(result.instructions), equal, formats, parameters)
 
 
 def _empty(program: Program) -> int:
