@@ -12,7 +12,8 @@ from boardfit.backends.mcu.kernel import Kernel, Site
 from boardfit.backends.mcu.kernels import signs
 from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
-from boardfit.backends.mcu.plan import Layer, Plan, make_plan, place
+from boardfit.backends.mcu.placement import Layer, place
+from boardfit.backends.mcu.plan import Plan, make_plan
 from boardfit.interp import run
 from boardfit.ir import Affine, Graph
 from boardfit.ops.activation import Activation
