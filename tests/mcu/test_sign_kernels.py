@@ -123,4 +123,4 @@ def test_bits_are_counted_where_that_is_faster() -> None:
     chosen = make_plan(graph, board("m4")).layers[-1]
     assert chosen.kernel.name == "dense/signs"
     assert chosen.lowered.constant_bytes < 128 * 512 / 8 + 128 * 8 + 64
-    assert chosen.lowered.instructions < 0.5 * 128 * 512
+    assert chosen.lowered.instructions < 0.6 * 128 * 512
