@@ -17,7 +17,7 @@ from boardfit.backends.mcu.plan import Plan, make_plan
 from boardfit.board import McuBoard, find_board
 
 from .. import corpus
-from ..results import Row, print_rows, write_rows
+from ..results import Row, Value, print_rows, write_rows
 from .__main__ import BOARDS, network
 
 LINEAR = ("Conv2D", "Dense", "ConvTranspose2D")
@@ -69,7 +69,7 @@ def quantized_rows() -> list[Row]:
         stored = make_plan(network(model, board.name)[0], board).weight_bytes
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in held.items())
         total = sum(held.values())
-        row = {"model": model, "core": "m4", "file": total, "kinds": kinds, "stored": stored}
+        row: dict[str, Value] = {"model": model, "core": "m4", "file": total, "kinds": kinds, "stored": stored}
         rows.append({**row, "over_file": round(stored / total - 1, 4)})
     return rows
 
