@@ -92,7 +92,7 @@ def _refuse_average(site: Site) -> str | None:
     return affine_refusal(site, 0)
 
 
-def _average_geometry(site: Site, attrs: AveragePool2DAttrs) -> dict[str, int]:
+def _average_geometry(site: Site, attrs: AveragePool2DAttrs) -> dict[str, int | str]:
     counted = attrs.pads if attrs.count_pads else (0, 0, 0, 0)
     names = ("counted_top", "counted_left", "counted_bottom", "counted_right")
     sizes = {"output_height": site.y.shape[1], "output_width": site.y.shape[2]}
