@@ -6,8 +6,8 @@ emitted C, code stands beside them; the error is the integer interpreter's on th
 on the emulated Cortex-M4, of the compressed and of the dense int8 network. What is done is kept in build/benchmarks/
 and not done again: an interrupted run goes on where it was.
 
-    python -m benchmarks.compression [lenet300 lenet5 ad01 posttrain methods budget lowrank structured student
-        half-flash board-files binary] [--seed 1 ...] [--validation]
+    python -m benchmarks.compression [lenet300 lenet5 ad01 posttrain methods budget lowrank structured
+        transferred student half-flash board-files binary] [--seed 1 ...] [--validation]
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from .recipe import Chain, Recipe
 from .settings import RECIPES
 from .structured import run_structured
 from .student import run_half_flash, run_student
+from .transferred import run_transferred
 
 BUILD = corpus.ROOT / "build" / "benchmarks"
 SEEDS = (1, 2, 3)
@@ -50,6 +51,7 @@ CASES = (
     "budget",
     "lowrank",
     "structured",
+    "transferred",
     "student",
     "half-flash",
     "board-files",
@@ -145,6 +147,8 @@ def _rows(case: str, seed: int, folder: Path, part: str) -> list[Row]:
         lenet.mkdir(parents=True, exist_ok=True)
         chain = Chain(RECIPES["lenet300"], seed, lenet, progress=progress)
         return run_structured(chain, seed, folder, part=part, progress=progress)
+    if case == "transferred":
+        return run_transferred(seed, folder, part=part, progress=progress)
     if case == "methods":
         return run_methods(seed, folder, part, progress=progress)
     if case == "posttrain":

@@ -141,6 +141,27 @@ class MakeFire:
         return made, (*refused, *dear)
 
 
+@dataclass(frozen=True, slots=True)
+class SeparatedLayer:
+    """A depthwise-separable convolution as a form of the solver, without training.
+
+    Attributes:
+        multiplier: depthwise kernels for each input channel.
+    """
+
+    multiplier: int
+
+    def __str__(self) -> str:
+        return "depthwise-separable" + (f" with {self.multiplier} kernels a channel" if self.multiplier > 1 else "")
+
+    def __call__(self, problem: LayerProblem) -> Chain | None:
+        """The chain in the place of a convolution, or None where it saves no weights."""
+        layer = problem.layer
+        if not shareable(layer) or isinstance(_separable_size(layer, self.multiplier), str):
+            return None
+        return separated(problem, self.multiplier)
+
+
 def separated(problem: LayerProblem, multiplier: int) -> Chain:
     """The depthwise and the 1x1 layer in the place of a convolution."""
     layer = problem.layer

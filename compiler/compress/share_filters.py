@@ -147,6 +147,28 @@ class ShareFilters:
         return tuple(Group(((base, IDENTITY), *members)) for base, members in copies.items())
 
 
+@dataclass(frozen=True, slots=True)
+class CopiedFilters:
+    """Copies of filters as a form of the solver, without training: for convolutions.
+
+    Attributes:
+        transforms: which copies are allowed.
+        share: of the filters that become copies.
+    """
+
+    transforms: tuple[str, ...]
+    share: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.share:.0f} % of the filters copied ({', '.join(self.transforms)})"
+
+    def __call__(self, problem: LayerProblem) -> NewWeights | None:
+        """The layer's weights with tied filters, or None where it has none to tie."""
+        if not shareable(problem.layer):
+            return None
+        return ShareFilters({}, self.transforms, self.share).solve(problem)
+
+
 def shareable(layer: WeightLayer) -> bool:
     """Whether filters of a layer may become copies: a float convolution without groups that promises nothing else."""
     promise = layer.promise

@@ -35,6 +35,7 @@ PASSES = {
     "circulant": ("boardfit.compress.circulant", "MakeCirculant"),
     "toeplitz-like": ("boardfit.compress.toeplitz", "MakeToeplitzLike"),
     "fastfood": ("boardfit.compress.fastfood", "MakeFastfood"),
+    "cut-filters": ("boardfit.compress.cut_filters", "CutFilters"),
     "separate-depthwise": ("boardfit.compress.compact_layers", "SeparateDepthwise"),
     "make-fire": ("boardfit.compress.compact_layers", "MakeFire"),
     "share-filters": ("boardfit.compress.share_filters", "ShareFilters"),

@@ -12,6 +12,7 @@ from typing import Protocol
 from ..compress.chains import Chain, Change
 from ..compress.circulant import CirculantBlocks
 from ..compress.cluster import ShareWeights
+from ..compress.compact_layers import SeparatedLayer
 from ..compress.factoring import Factoring, in_chain
 from ..compress.gptq import Gptq
 from ..compress.grids import Grid, GridKind
@@ -19,6 +20,7 @@ from ..compress.layers import NewWeights, with_weights
 from ..compress.prune import Pattern, Prune
 from ..compress.reconstruction import LayerProblem
 from ..compress.schemes import Scheme
+from ..compress.share_filters import CopiedFilters
 
 
 class Structure(Protocol):
@@ -98,6 +100,8 @@ FORMS: tuple[Form, ...] = (
     *(Form(8, sparsity, clusters=16) for sparsity in (0.0, 0.8, 0.9)),
     *FACTORINGS,
     *(Form(structure=CirculantBlocks(block)) for block in (4, 8, 16)),
+    *(Form(structure=CopiedFilters(("negation", "multi-bias"), share)) for share in (0.25, 0.5)),
+    *(Form(structure=SeparatedLayer(multiplier)) for multiplier in (1, 2, 3)),
 )
 """What is tried for every layer; plain first, so that it stays where nothing is gained."""
 

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boardfit.backends.mcu.kernels.transferred_filters import find_copies, refuse_copies
+from boardfit.board import find_board
+from boardfit.compress.cut_filters import CutFilters
 from boardfit.compress.filter_transforms import TRANSFORMS, Group, Transform, filter_taps, tie_groups, weight_order
 from boardfit.compress.layers import weight_layers
 from boardfit.compress.prune import Prune
@@ -170,3 +172,24 @@ def test_a_tie_counts_and_projects() -> None:
     assert Compressed(tie=tie).broken(np.array([[1, 2], [5, 6], [1, -2]])) is not None
     with pytest.raises(ValueError, match="signs"):
         Tie(np.zeros(2, np.int32), np.zeros(2, np.int8))
+
+
+def test_filters_are_cut_out_of_meta_filters_and_stay_so_as_integers() -> None:
+    graph = network(filters(10))
+    made = CutFilters(images(), {"conv1": 4})(graph)
+    layer = weight_layers(made)[0]
+    assert layer.promise.tie is not None
+    assert layer.promise.tie.count == 2 * 16 * 4 + 2 * 9 * 4  # two meta filters of four, two filters of their own
+    integer = LowerQuantized()(quantize_for_mcu(made, images(2), QuantizeOptions()))
+    constant = integer.constants[integer.node("conv1").inputs[1]]
+    assert constant.encoding.broken(constant.values) is None
+    refusing = CutFilters(images(), 4, board=find_board("nucleo-l4r5zi"))
+    assert refusing(graph) is graph
+    assert refusing.refused[0].startswith("conv1: ")
+
+
+def test_filters_of_one_meta_filter_are_found() -> None:
+    meta = np.random.default_rng(2).standard_normal((4, 4, 4))
+    whole = np.stack([meta[y : y + 3, x : x + 3] for y in range(2) for x in range(2)])
+    made = CutFilters(images(), {"conv1": 4})(network(whole[[0, 1, 2, 3]]))
+    np.testing.assert_allclose(weight_layers(made)[0].weights, whole, atol=1e-6)
