@@ -34,7 +34,7 @@ from .measurement import cost, error_percent
 
 CALIBRATION = 256
 LABELS, TEMPERATURE = 0.4, 2.0
-EPOCHS = {"CReLU": 24, "dense, trained again": 24}
+EPOCHS = {"dense, trained again": 12}
 FEW_EPOCHS = 12
 TURNS = ("mirror", "rotation-90", "rotation-180", "rotation-270")
 
