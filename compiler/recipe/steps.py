@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from enum import Enum
 from typing import Any
 
@@ -66,9 +66,11 @@ def make_step(name: str, options: Mapping[str, Any], context: Context, number: i
     module, cls = PASSES[name]
     kind = getattr(importlib.import_module(module), cls)
     known: dict[str, Any] = {"data": context.calibration, "original": context.original, "board": context.board}
-    known |= {"context": context, "number": number, "refused": context.refused}
+    known |= {"context": context, "number": number, "refused": []}
     filled = {field.name: known[field.name] for field in fields(kind) if field.name in FILLED}
-    return build(kind, options, name, filled)
+    made = build(kind, options, name, filled)
+    # the list itself, which checking the options has copied: what the pass refuses is read from the context
+    return replace(made, refused=context.refused) if "refused" in filled else made
 
 
 def build(kind: type[Any], options: Mapping[str, Any], step: str, filled: Mapping[str, Any] | None = None) -> Any:

@@ -118,3 +118,13 @@ def test_a_bound_that_no_setting_holds(tmp_path: Path) -> None:
 def test_training_needs_data() -> None:
     with pytest.raises(UsageError, match="there is no training data"):
         compress_model(MODEL, "deep-compression")
+
+
+def test_the_report_tells_what_was_refused_for_the_board(tmp_path: Path) -> None:
+    recipe = parse_recipe("steps: [{share-filters: {transforms: [mirror], copies: 0.5}}]", "mine", "mine.yaml")
+    made = compress_model(MODEL, recipe, calibration=DATA, board="nucleo-l4r5zi", output=tmp_path / "small")
+    report = json.loads((tmp_path / "small" / "report.json").read_text())
+    assert report["refused"] and all(" where " in text and "cycles" in text for text in report["refused"])
+    assert [node.name for node in made.integer.nodes if node.op == "Conv2D"]
+    negated = parse_recipe("steps: [{share-filters: {copies: 0.5}}]", "mine", "mine.yaml")
+    assert compress_model(MODEL, negated, calibration=DATA).layers
