@@ -1,7 +1,8 @@
 """LeNet-300-100 with structured matrices: circulant blocks, Toeplitz-like and Fastfood layers, trained and executed.
 
 Every network starts from the dense one of its seed, is trained by distillation from it on the deformed images, and is
-executed on the emulated Cortex-M4. `weights` counts stored weights, a byte each (266,200 in the dense network). The
+executed on the emulated Cortex-M4. `weights` counts stored weights, a byte each (266,200 in the dense network),
+and two bytes for each input that is picked. The
 last rows tell the instructions of one layer for each block size, direct and by the factors of t^n - 1.
 """
 
@@ -26,6 +27,7 @@ from boardfit.backends.mcu.weight_formats import forced_formats
 from boardfit.board import McuBoard, find_board
 from boardfit.compress.circulant import MakeCirculant
 from boardfit.compress.fastfood import MakeFastfood
+from boardfit.compress.shuffle_inputs import ShuffleInputs
 from boardfit.compress.toeplitz import Displacement, MakeToeplitzLike
 from boardfit.errors import BoardfitError
 from boardfit.interp import run
@@ -34,6 +36,7 @@ from boardfit.ir.circulant import Circulant, find_circulant
 from boardfit.ir.walsh import find_walsh
 from boardfit.ops import OPS
 from boardfit.ops.dense import DenseAttrs
+from boardfit.ops.gather import GatherAttrs
 from boardfit.options import Optimize
 from boardfit.train.losses import Distillation, Labels
 from boardfit.train.options import Constraints, TrainOptions, as_real
@@ -42,11 +45,14 @@ from boardfit.train.trainer import Training
 from ..results import Row, print_rows
 from .measurement import cost, error_percent
 from .networks import mnist
-from .recipe import CALIBRATION, Chain, named
+from .recipe import Chain, named
 
 BREAK_EVEN_BOARDS = {"m4": "nucleo-l4r5zi", "m0": "raspberry-pi-pico", "rv32": "esp32-c3"}
 BREAK_EVEN_BLOCKS = (2, 4, 8, 16, 32)
 BREAK_EVEN_SHAPE = (96, 256)
+PROJECTION = 8000
+"""Training images that dense layers are projected with: which pixels vary is seen from them too."""
+
 FORMS = {"split": "factors", "direct": "direct, unrolled", "any": "direct, any block"}
 
 
@@ -67,13 +73,15 @@ class Network:
 
 def _circulant(first: int, second: int) -> Callable[[Graph, dict[str, np.ndarray], int], Graph]:
     def make(base: Graph, data: dict[str, np.ndarray], seed: int) -> Graph:
-        return MakeCirculant(data, {"*fc1*": first, "*fc2*": second})(base)
+        shuffled = ShuffleInputs(data, ("*fc1*",), first, seed)(base)
+        return MakeCirculant(data, {"*fc1*": first, "*fc2*": second})(shuffled)
 
     return make
 
 
 def _toeplitz(base: Graph, data: dict[str, np.ndarray], seed: int) -> Graph:
-    return MakeToeplitzLike({"*fc1*": Displacement(8, 16), "*fc2*": Displacement(8, 8)}, seed)(base)
+    shuffled = ShuffleInputs(data, ("*fc1*",), 8, seed)(base)
+    return MakeToeplitzLike({"*fc1*": Displacement(8, 16), "*fc2*": Displacement(8, 8)}, seed)(shuffled)
 
 
 def _fastfood(base: Graph, data: dict[str, np.ndarray], seed: int) -> Graph:
@@ -101,7 +109,7 @@ def run_structured(base: Chain, seed: int, folder: Path, *, part: str, progress:
     data = mnist(part, base.recipe.architecture.input)
     dense = base.integers(dense_graph, None)
     dense_cost, dense_error = cost(dense, data, Optimize.SPEED), error_percent(dense, data)
-    inputs = {name: as_real(values[:CALIBRATION]) for name, values in named(dense_graph, base.data).inputs.items()}
+    inputs = {name: as_real(values[:PROJECTION]) for name, values in named(dense_graph, base.data).inputs.items()}
     for name, network in NETWORKS.items():
         if seed != 1 and not network.every_seed:
             continue
@@ -164,6 +172,7 @@ def stored_weights(graph: Graph) -> int:
             total += 2 * len(matrix)  # the number of each row
         else:
             total += int(values.nbytes)
+    total += sum(2 * len(node.attrs.indices) for node in graph.nodes if isinstance(node.attrs, GatherAttrs))
     return total
 
 

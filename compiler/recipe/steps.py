@@ -32,6 +32,7 @@ PASSES = {
     "share-weights": ("boardfit.compress.cluster", "ShareWeights"),
     "low-rank": ("boardfit.compress.low_rank", "LowRank"),
     "choose-ranks": ("boardfit.solver.ranks", "ChooseRanks"),
+    "shuffle-inputs": ("boardfit.compress.shuffle_inputs", "ShuffleInputs"),
     "circulant": ("boardfit.compress.circulant", "MakeCirculant"),
     "toeplitz-like": ("boardfit.compress.toeplitz", "MakeToeplitzLike"),
     "fastfood": ("boardfit.compress.fastfood", "MakeFastfood"),

@@ -9,11 +9,13 @@ from boardfit.compress.circulant import MakeCirculant
 from boardfit.compress.gptq import Gptq
 from boardfit.compress.layers import weight_layers
 from boardfit.compress.ptq import quantize_for_mcu
+from boardfit.compress.shuffle_inputs import ShuffleInputs
 from boardfit.errors import UsageError
 from boardfit.interp import run
 from boardfit.ir import Graph
 from boardfit.ir.circulant import Circulant
 from boardfit.ir.encoding import Compressed
+from boardfit.ops.gather import GatherAttrs
 from boardfit.options import QuantizeOptions
 from boardfit.passes.lower_quantized import LowerQuantized
 from boardfit.pipeline import run_passes
@@ -52,6 +54,21 @@ def test_quantization_keeps_the_blocks_with_a_scale_for_each_row_of_blocks() -> 
         assert Circulant(4).holds(constant.values)
         scales = np.array(lowered.types[name].element.scale)  # type: ignore[union-attr]
         assert len(np.unique(scales)) == len(scales) // 4
+
+
+def test_shuffled_inputs_change_nothing_and_constant_ones_are_left_out() -> None:
+    graph = dense_network(16)
+    x = np.random.default_rng(2).standard_normal((40, 1, 12)).astype(np.float32)
+    x[:, :, [1, 5, 6, 7, 11]] = np.arange(5, dtype=np.float32) / 4
+    made = ShuffleInputs({"x": x}, multiple=4)(graph)
+    gather, first, second = made.nodes
+    assert isinstance(gather.attrs, GatherAttrs)
+    assert len(gather.attrs.indices) == 8 and set(gather.attrs.indices) > {0, 2, 3, 4, 8, 9, 10}
+    assert list(gather.attrs.indices) != sorted(gather.attrs.indices)
+    assert first.inputs[0] == gather.outputs[0] and second.inputs[0] == first.outputs[0]
+    np.testing.assert_allclose(_outputs(made, x), _outputs(graph, x), atol=1e-5)
+    with pytest.raises(UsageError, match="seen from data, and there is none"):
+        ShuffleInputs({})(graph)
 
 
 def test_what_would_break_the_blocks_is_refused() -> None:
