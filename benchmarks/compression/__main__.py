@@ -57,7 +57,7 @@ CASES = (
     "board-files",
     "binary",
 )
-ONCE = ("methods", "budget", "board-files")
+ONCE = ("methods", "budget", "half-flash", "board-files")
 """Cases of one seed: without training, or with differences that are larger than those between seeds."""
 
 

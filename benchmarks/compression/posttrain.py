@@ -162,18 +162,15 @@ def keyword_rows(folder: Path, *, progress: bool) -> list[Row]:
     return rows + half_size_rows(graph, folder, progress=progress)
 
 
-def half_size_rows(graph: Graph, folder: Path, *, progress: bool) -> list[Row]:
-    """A quarter of the channels cut, distilled on 300 unlabelled inputs and variations of them, pointwise in 4 bits.
-
-    The first and the depthwise layers are few weights that everything passes through: they keep 8 bits.
-    """
-    images, labels = corpus.kws()
+def seen_keywords() -> np.ndarray:
+    """Indices of the 300 KWS inputs that students see, unlabelled; they are judged on the other 300."""
     known, others = corpus.kws_split()
-    seen = np.sort(np.concatenate([known, others[:200]]))
-    unseen = np.setdiff1d(np.arange(600), seen)
-    data = shaped(graph, images[seen])
+    return np.sort(np.concatenate([known, others[:200]]))
+
+
+def distilled_keywords(graph: Graph, data: Mapping[str, np.ndarray], folder: Path, *, progress: bool) -> Graph:
+    """kws01 with three quarters of its channels, distilled on unlabelled inputs and variations of them."""
     (name,) = data
-    start = time.process_time()
     small = PruneUnits(data, UNIT_SHARE, multiple=4)(graph)
     more = np.concatenate([*[data[name]] * 4, variations(data[name], AUGMENTED, np.random.default_rng(0))])
     training = Training(
@@ -184,7 +181,20 @@ def half_size_rows(graph: Graph, folder: Path, *, progress: bool) -> list[Row]:
         teacher=graph,
         checkpoint=folder / "kws01.npz",
     )
-    student = training.run(progress=progress).graph
+    return training.run(progress=progress).graph
+
+
+def half_size_rows(graph: Graph, folder: Path, *, progress: bool) -> list[Row]:
+    """A quarter of the channels cut, distilled on 300 unlabelled inputs and variations of them, pointwise in 4 bits.
+
+    The first and the depthwise layers are few weights that everything passes through: they keep 8 bits.
+    """
+    images, labels = corpus.kws()
+    seen = seen_keywords()
+    unseen = np.setdiff1d(np.arange(600), seen)
+    data = shaped(graph, images[seen])
+    start = time.process_time()
+    student = distilled_keywords(graph, data, folder, progress=progress)
     pointwise = [layer for layer in weight_layers(student) if layer.weights.shape[1:3] == (1, 1) and layer.groups == 1]
     packed = Gptq(data, {layer.name: 4 for layer in pointwise})(student)
     stored = {layer.node.source.node: "int4" for layer in pointwise}

@@ -1,10 +1,11 @@
 """kws01 taught to smaller copies of itself: half of the instructions, and half of the flash.
 
-Students are cut out of kws01 and see 300 unlabelled inputs and variations of them (`spoken`, `posttrain.variations`);
-what they are judged on are the other 300, which nothing was chosen on or trained with. Two students:
+Students see 300 unlabelled inputs and variations of them (`spoken`, `posttrain.variations`); they are judged on
+the other 300. All start from the copy with 48 of 64 channels that `posttrain` distils.
 
-* half of the instructions: 40 of 64 channels (36 in the last layer), 8 bits;
-* half of the flash: 48 channels (36 in the last layer), pointwise layers in 4 bits, rounded while training goes on.
+* half of the instructions: 40 channels (36 in the last layer), 8 bits, distilled once more, with hints;
+* half of the flash: 40 channels in the last layer, convolutions but the depthwise ones in 4 bits, so that one kernel
+  serves all of them; without more training.
 
 Beside them a network of the first one's shape trained from the labels of the same 300 inputs, without a teacher.
 """
@@ -18,25 +19,22 @@ from pathlib import Path
 
 import numpy as np
 
+from boardfit.compress.gptq import Gptq
 from boardfit.compress.layers import NewWeights, WeightLayer, replace_weights, weight_layers
 from boardfit.compress.prune_units import PruneUnits
 from boardfit.interp import run
 from boardfit.ir import DENSE, Graph
 from boardfit.metrics import top1
 from boardfit.options import Optimize
-from boardfit.train.constraints import WeightQuantizer
 from boardfit.train.losses import Distillation, Hints, Labels, Loss
-from boardfit.train.options import Constraints, TrainingData, TrainOptions
+from boardfit.train.options import TrainingData, TrainOptions
 from boardfit.train.trainer import Training
 
 from .. import corpus
 from ..results import Row, print_rows
 from .measurement import cost, error_percent
-from .posttrain import float_error, integer, model, shaped, variations
+from .posttrain import distilled_keywords, float_error, integer, model, seen_keywords, shaped, variations
 from .spoken import spoken_variations
-
-UNLABELLED = 200
-"""Inputs beside the 100 that calibrate; the other 300 are judged on."""
 
 VARIATIONS = 7_000
 """Of the 300 inputs, half of each kind, made once: the teacher answers once, and all it says fits a gigabyte."""
@@ -44,8 +42,7 @@ VARIATIONS = 7_000
 REPEATED = 4
 """Times the inputs themselves stand beside their variations."""
 
-DISTILLED = TrainOptions(epochs=10, batch=64, learning_rate=2e-3)
-ROUNDED = TrainOptions(epochs=4, batch=64, learning_rate=5e-4)
+DISTILLED = TrainOptions(epochs=4, batch=64, learning_rate=1e-3)
 LABELLED = TrainOptions(epochs=4, batch=64, learning_rate=2e-3)
 HINT = 2.0
 
@@ -58,9 +55,9 @@ class Student:
         name: of the row.
         channels: of every layer.
         last: of the layer before the mean, whose channels go to the dense layer only.
-        width: bits of the pointwise weights.
+        width: bits of the weights of convolutions that are not depthwise.
         optimize: what the kernels are chosen for.
-        stored: format of the pointwise weights; None for the best.
+        stored: their format; None for the best.
     """
 
     name: str
@@ -72,7 +69,7 @@ class Student:
 
 
 HALF_TIME = Student("half of the instructions: 40 channels", 40, 36, 8, Optimize.SPEED)
-HALF_FLASH = Student("half of the flash: 48 channels, pointwise in 4 bits", 48, 36, 4, Optimize.SIZE, "int4")
+HALF_FLASH = Student("half of the flash: 48 channels, 4 bits", 48, 40, 4, Optimize.SIZE, "int4")
 
 
 def run_student(seed: int, folder: Path, *, progress: bool) -> list[Row]:
@@ -82,18 +79,28 @@ def run_student(seed: int, folder: Path, *, progress: bool) -> list[Row]:
 
 
 def run_half_flash(seed: int, folder: Path, *, progress: bool) -> list[Row]:
-    """Half of the flash: rows of a seed."""
-    return _Lesson.make(seed, folder, progress=progress).taught(HALF_FLASH)
+    """Half of the flash."""
+    return _Lesson.make(seed, folder, progress=progress).packed(HALF_FLASH)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lesson:
-    """A teacher, what its students see, and what they are judged on."""
+    """A teacher, what its students see and start from, and what they are judged on.
+
+    Attributes:
+        teacher: kws01.
+        start: its copy with 48 channels.
+        seen: indices of the inputs that students see.
+        data: these inputs.
+        seed: of variations and training.
+        folder: of checkpoints.
+        progress: show bars.
+    """
 
     teacher: Graph
+    start: Graph
     seen: np.ndarray
     data: Mapping[str, np.ndarray]
-    unlabelled: TrainingData
     seed: int
     folder: Path
     progress: bool
@@ -101,51 +108,51 @@ class _Lesson:
     @classmethod
     def make(cls, seed: int, folder: Path, *, progress: bool) -> _Lesson:
         teacher = model("kws01")
-        known, others = corpus.kws_split()
-        seen = np.sort(np.concatenate([known, others[:UNLABELLED]]))
+        seen = seen_keywords()
         data = shaped(teacher, corpus.kws()[0][seen])
-        (name,) = data
-        random = np.random.default_rng(seed)
-        kinds = [made(data[name], VARIATIONS // 2, random) for made in (spoken_variations, variations)]
-        more = np.concatenate([*[data[name]] * REPEATED, *kinds])
-        return cls(teacher, seen, data, TrainingData({name: more}), seed, folder, progress)
+        shared = folder.parent / "posttrain-1"
+        shared.mkdir(parents=True, exist_ok=True)
+        start = distilled_keywords(teacher, data, shared, progress=progress)
+        return cls(teacher, start, seen, data, seed, folder, progress)
 
     def taught(self, student: Student) -> list[Row]:
-        """A student cut out of the teacher and distilled; below 8 bits, distilled again with rounded weights."""
+        """A student distilled from its larger copy on, with hints at every pointwise layer."""
         start = time.process_time()
         small = self.cut(student)
-        pointwise = pointwise_layers(small)
-        hinted = [layer.node.outputs[0] for layer in pointwise]
+        hinted = [layer.node.outputs[0] for layer in pointwise_layers(small)]
         losses: tuple[Loss, ...] = (Distillation(temperature=2.0), Hints({name: name for name in hinted}, HINT))
-        small = self.train(small, losses, DISTILLED, f"{student.channels}")
-        if student.width < 8:
-            narrow = Constraints(
-                weights={layer.name: WeightQuantizer(student.width) for layer in pointwise}, activations=True
-            )
-            small = self.train(small, losses, ROUNDED, f"{student.channels}-rounded", narrow)
-        return self.rows(student.name, student, small, time.process_time() - start)
+        made = self.train(small, self.unlabelled(), losses, DISTILLED, f"{student.channels}")
+        return self.rows(student.name, student, made, time.process_time() - start)
+
+    def packed(self, student: Student) -> list[Row]:
+        """A student whose convolutions are rounded with compensation, not trained again."""
+        start = time.process_time()
+        small = self.cut(student)
+        made = Gptq(self.data, {layer.name: student.width for layer in convolutions(small)})(small)
+        return self.rows(student.name, student, made, time.process_time() - start)
+
+    def unlabelled(self) -> TrainingData:
+        """The inputs and variations of them."""
+        (name,) = self.data
+        random = np.random.default_rng(self.seed)
+        kinds = [made(self.data[name], VARIATIONS // 2, random) for made in (spoken_variations, variations)]
+        return TrainingData({name: np.concatenate([*[self.data[name]] * REPEATED, *kinds])})
 
     def cut(self, student: Student) -> Graph:
-        """The teacher with fewer channels, readers refitted."""
-        shares = {layer.name: 1.0 - student.channels / 64 for layer in weight_layers(self.teacher)}
-        shares[pointwise_layers(self.teacher)[-1].name] = 1.0 - student.last / 64
-        return PruneUnits(self.data, shares, multiple=4)(self.teacher)
+        """The larger copy with fewer channels, readers refitted."""
+        whole = len(pointwise_layers(self.start)[0].weights)
+        shares = {layer.name: 1.0 - student.channels / whole for layer in weight_layers(self.start)}
+        shares[pointwise_layers(self.start)[-1].name] = 1.0 - student.last / whole
+        return PruneUnits(self.data, shares, multiple=4)(self.start)
 
     def train(
-        self,
-        graph: Graph,
-        losses: tuple[Loss, ...],
-        options: TrainOptions,
-        name: str,
-        constraints: Constraints | None = None,
-        data: TrainingData | None = None,
+        self, graph: Graph, data: TrainingData, losses: tuple[Loss, ...], options: TrainOptions, name: str
     ) -> Graph:
         training = Training(
             graph,
-            data or self.unlabelled,
+            data,
             losses,
             replace(options, seed=self.seed),
-            constraints or Constraints(),
             teacher=self.teacher if any(loss.needs_teacher for loss in losses) else None,
             checkpoint=self.folder / f"{name}.npz",
         )
@@ -169,7 +176,7 @@ class _Lesson:
             answers.append(np.full(REPEATED * len(own) + 2 * count, label))
         data = TrainingData({name: np.concatenate(parts)}, np.concatenate(answers))
         fresh = _fresh(self.cut(student), np.random.default_rng(self.seed))
-        made = self.train(fresh, (Labels(),), LABELLED, f"{student.channels}-labels", data=data)
+        made = self.train(fresh, data, (Labels(),), LABELLED, f"{student.channels}-labels")
         return self.rows(
             f"{student.name}, from 300 labels without a teacher", student, made, time.process_time() - start
         )
@@ -179,7 +186,7 @@ class _Lesson:
         images, labels = corpus.kws()
         unseen = np.setdiff1d(np.arange(len(images)), self.seen)
         everything = TrainingData(shaped(self.teacher, images), labels)
-        stored = {layer.node.source.node: student.stored for layer in pointwise_layers(made)} if student.stored else {}
+        stored = {layer.node.source.node: student.stored for layer in convolutions(made)} if student.stored else {}
         small = integer(made, self.data)
         plain = integer(self.teacher, self.data)
         found = cost(small, everything, student.optimize, stored)
@@ -216,10 +223,14 @@ class _Lesson:
         return top1(student, np.argmax(teacher.reshape(len(teacher), -1), axis=1))
 
 
+def convolutions(graph: Graph) -> list[WeightLayer]:
+    """Convolutions that are not depthwise."""
+    return [layer for layer in weight_layers(graph) if layer.node.op == "Conv2D" and not layer.depthwise]
+
+
 def pointwise_layers(graph: Graph) -> list[WeightLayer]:
     """1x1 convolutions."""
-    layers = weight_layers(graph)
-    return [x for x in layers if x.node.op == "Conv2D" and x.weights.shape[1:3] == (1, 1) and x.groups == 1]
+    return [layer for layer in convolutions(graph) if layer.weights.shape[1:3] == (1, 1)]
 
 
 def _fresh(graph: Graph, random: np.random.Generator) -> Graph:
