@@ -88,8 +88,8 @@ def _fastfood(base: Graph, data: dict[str, np.ndarray], seed: int) -> Graph:
     return MakeFastfood(("*fc1*", "*fc2*"), seed)(base)
 
 
-TRAINED = TrainOptions(epochs=12, batch=250, learning_rate=2.5e-3, hold=0.3)
-SHORT = replace(TRAINED, epochs=5)
+TRAINED = TrainOptions(epochs=8, batch=250, learning_rate=2.5e-3, hold=0.3)
+SHORT = replace(TRAINED, epochs=4)
 FEW = TrainOptions(epochs=2, batch=250, learning_rate=3e-3, hold=0.3)
 """Of Fastfood layers, whose training multiplies with the whole matrices of plus and minus ones."""
 

@@ -7,11 +7,16 @@ import itertools
 import numpy as np
 import pytest
 
+from boardfit.compress.circulant import CirculantBlocks
+from boardfit.compress.layers import NewWeights, weight_layers
+from boardfit.compress.reconstruction import LayerProblem
 from boardfit.estimate.report import Estimate
+from boardfit.ir.circulant import Circulant
 from boardfit.resources import Resources
-from boardfit.solver.forms import FORMS, Form
+from boardfit.solver.forms import FORMS, Form, make_form
 from boardfit.solver.search import choose_forms, predicted_loss, trade_off
 from boardfit.solver.table import Entry, FormTable
+from tests.train.networks import dense_network
 
 
 def random_table(seed: int, layers: int, forms: int) -> FormTable:
@@ -71,5 +76,15 @@ def test_forms_say_what_they_are() -> None:
     assert str(Form()) == "8 bits"
     assert str(Form(8, 0.5, 4)) == "8 bits, 50 % zero in 1x4 blocks"
     assert str(Form(8, 0.9, clusters=16)) == "16 values, 90 % zero"
+    assert str(Form(structure=CirculantBlocks(8))) == "circulant blocks of 8, 8 bits"
     assert len(set(map(str, FORMS))) == len(FORMS)
     assert FORMS[0].is_plain
+
+
+def test_circulant_forms_are_made_where_two_blocks_fit() -> None:
+    x = np.random.default_rng(0).standard_normal((60, 1, 12)).astype(np.float32)
+    layer = weight_layers(dense_network(16))[0]
+    made = make_form(LayerProblem(layer, x, x), Form(structure=CirculantBlocks(4)))
+    assert isinstance(made, NewWeights)
+    assert Circulant(4).holds(made.values)
+    assert make_form(LayerProblem(layer, x, x), Form(structure=CirculantBlocks(8))) is None
