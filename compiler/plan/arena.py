@@ -186,12 +186,15 @@ def _align(offset: int, alignment: int) -> int:
     return -(-offset // alignment) * alignment
 
 
-def _first_fit(order: Sequence[Buffer], rules: _Separation) -> tuple[int, dict[str, int]]:
+def _first_fit(order: Sequence[Buffer], rules: _Separation, limit: int | None = None) -> tuple[int, dict[str, int]]:
+    """(bytes, offsets); given up, with too many bytes and some offsets missing, as soon as `limit` is exceeded."""
     placed: dict[str, int] = {}
     size = 0
     for buffer in order:
         offset = placed[buffer.name] = _place(buffer, placed, rules)
         size = max(size, offset + buffer.bytes)
+        if limit is not None and size > limit:
+            break
     return size, placed
 
 
@@ -213,7 +216,7 @@ def _climb(
         to = random.randrange(len(order))
         changed = [*order[:at], *order[at + 1 :]]
         changed.insert(to, moved)
-        size, offsets = _first_fit(changed, rules)
+        size, offsets = _first_fit(changed, rules, current)
         if size <= current:
             order, current = changed, size
         if size <= best[0]:
