@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from boardfit.board import find_board
+from boardfit.compress.chains import Chain
 from boardfit.compress.compact_layers import MakeFire, SeparateDepthwise, separated
 from boardfit.compress.reconstruction import LayerProblem, compress_layers
 from boardfit.compress.share_filters import ShareFilters
@@ -54,10 +55,10 @@ def loss(graph: Graph, made: Graph) -> float:
 def test_with_a_kernel_for_every_tap_nothing_is_lost(stride: int) -> None:
     graph = network(((12, 3, stride),))
 
-    def whole(problem: LayerProblem) -> object:
+    def whole(problem: LayerProblem) -> Chain:
         return separated(problem, 9)
 
-    assert loss(graph, compress_layers(graph, images(), whole)) < 1e-4  # type: ignore[arg-type]
+    assert loss(graph, compress_layers(graph, images(), whole)) < 1e-4
 
 
 def test_more_kernels_lose_less() -> None:
