@@ -110,7 +110,7 @@ NETWORKS = (
         (1, 784),
         (),
         (512, 512, 10),
-        TrainOptions(3, 500, 3e-3, compile=True),
+        TrainOptions(2, 500, 3e-3, compile=True),
         TrainOptions(3, 500, 1e-3, compile=True),
     ),
     Network(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from boardfit.compress.circulant import CirculantBlocks
+from boardfit.compress.grids import GridKind
 from boardfit.compress.layers import NewWeights, weight_layers
 from boardfit.compress.reconstruction import LayerProblem
 from boardfit.estimate.report import Estimate
@@ -76,6 +77,7 @@ def test_forms_say_what_they_are() -> None:
     assert str(Form()) == "8 bits"
     assert str(Form(8, 0.5, 4)) == "8 bits, 50 % zero in 1x4 blocks"
     assert str(Form(8, 0.9, clusters=16)) == "16 values, 90 % zero"
+    assert str(Form(1, grid=GridKind.BINARY)) == "binary" and str(Form(2, grid=GridKind.TERNARY)) == "ternary"
     assert str(Form(structure=CirculantBlocks(8))) == "circulant blocks of 8, 8 bits"
     assert len(set(map(str, FORMS))) == len(FORMS)
     assert FORMS[0].is_plain
@@ -88,3 +90,11 @@ def test_circulant_forms_are_made_where_two_blocks_fit() -> None:
     assert isinstance(made, NewWeights)
     assert Circulant(4).holds(made.values)
     assert make_form(LayerProblem(layer, x, x), Form(structure=CirculantBlocks(8))) is None
+
+
+def test_one_and_two_bit_forms_have_as_many_values() -> None:
+    layer, x = weight_layers(dense_network(16))[0], np.random.default_rng(1).normal(size=(40, 1, 12)).astype(np.float32)
+    for form, values in ((Form(1, grid=GridKind.BINARY), 2), (Form(2, grid=GridKind.TERNARY), 3)):
+        made = make_form(LayerProblem(layer, x, x), form)
+        assert isinstance(made, NewWeights) and made.element is not None
+        assert len(np.unique(made.values)) == values

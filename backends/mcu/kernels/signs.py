@@ -37,7 +37,7 @@ CONVOLUTION_SHAPE_BYTES = 18 * 4 + REQUANTIZATION_BYTES
 MOVERS = ("Reshape", "Transpose", "MaxPool2D", "Slice", "Gather", "Concat")
 """Ops whose outputs are values of their inputs."""
 
-PER_WORD, PER_OUTPUT, PER_INPUT = 13.0, 36.0, 5.0
+PER_WORD, PER_OUTPUT, PER_INPUT = 13.0, 36.0, 8.0
 """Instructions for each word of an output, for each output, and for each input that is packed."""
 
 
