@@ -122,7 +122,8 @@ class Methods:
             graph,
             mnist("train", LENET300.input),
             losses,
-            replace(OPTIONS, seed=self.seed),
+            # XLA on processors draws random numbers slowly
+            replace(OPTIONS, seed=self.seed, compile=constraints is None),
             constraints or Constraints(),
             teacher,
             validation=mnist("validation", LENET300.input),
