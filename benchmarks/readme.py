@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from boardfit.board import FpgaBoard, McuBoard, shipped_boards
+from boardfit.plan.fpga import UNROLL_LIMIT
 
 from .corpus import ROOT
 
@@ -237,6 +238,53 @@ def codebook() -> str:
 
 ASKED = ("latency", "codebook")
 
+
+def fpga() -> str:
+    """What is planned for two small FPGA boards, or why nothing is."""
+    rows = []
+    for row in results("fpga"):
+        if "error" in row:
+            needs = "; ".join(line.strip() for line in row["error"].split("\n") if " needs " in line)
+            hint = row["error"].partition("hint: ")[2]
+            cells = [f"does not fit: {needs} ({hint})", "", "", "", "", "", ""]
+        else:
+            used = [
+                f"{row[name]:,} ({row[name] / row[f'{name}_budget']:.0%})" for name in ("lut", "ff", "bram18", "dsp")
+            ]
+            asked = row["snr_db"] if row["asked"].endswith("dB") else row["agreement"]
+            held = f"{asked:g} ({row['asked'].removeprefix('agreement of ')})"
+            cells = [*used, f"{row['latency_cycles']:,}", held, "all" if row["bytes_equal"] else "no"]
+        rows.append([row["model"], row["board"], *cells, f"{row['planning_cpu_seconds']:.0f} s"])
+    head = ["model", "board", "LUT", "FF", "BRAM18", "DSP", "cycles", "measured (asked)", "bytes equal", "planning"]
+    return markdown(head, rows)
+
+
+def fpga_default() -> str:
+    """The fastest plan without limits, of the widths for either board, beside hls4ml's default by the same estimator."""
+    rows = []
+    plans = [row for row in results("fpga") if "error" not in row]
+    for model in dict.fromkeys(row["model"] for row in plans):
+        made = [row for row in plans if row["model"] == model]  # widths were chosen for two boards
+        row = min(made, key=lambda row: (row["unlimited_latency"], row["unlimited_dsp"]))
+        pairs = [(row[f"unlimited_{name}"], row[f"default_{name}"]) for name in ("dsp", "lut", "latency")]
+        agreement = row["default_agreement"]
+        rows.append(
+            [
+                row["model"] + ("" if row["default_products"] < UNROLL_LIMIT else " (default cannot be built)"),
+                *(f"{ours:,} / {theirs:,}" for ours, theirs in pairs),
+                "no classes" if row["asked"].endswith("dB") else f"{row['agreement']:g} / {agreement:g}",
+            ]
+        )
+    head = [
+        "model",
+        "DSP, ours / default",
+        "LUT, ours / default",
+        "cycles, ours / default",
+        "agreement, ours / default",
+    ]
+    return markdown(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "boards": boards,
     "mcu": mcu,
@@ -248,6 +296,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "autoencoder": autoencoder,
     "codebook": codebook,
     "estimator": estimator,
+    "fpga": fpga,
+    "fpga_default": fpga_default,
 }
 
 

@@ -19,10 +19,10 @@ DEFAULT_SNR = 30.0
 """The same, in dB, for models that do not classify."""
 
 
-CONFIDENCE = 0.8
-"""With which a bound on classes must hold on data that was not seen."""
+CONFIDENCE = 0.95
+"""With which a bound on classes must hold on data that was not seen; high, because several designs are tried."""
 
-ONE_SIDED = 0.8416
+ONE_SIDED = 1.6449
 """Standard deviations of a normal distribution below which 1 - `CONFIDENCE` of it lies."""
 
 

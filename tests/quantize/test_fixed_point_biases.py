@@ -33,7 +33,7 @@ def test_the_mean_of_the_outputs_comes_back(groups: int) -> None:
     assert shift(dict(input_means(graph, data))) < 0.2 * shift({})
 
 
-@pytest.mark.parametrize(("count", "lost", "holds"), [(50, 0, True), (100, 1, False), (200, 1, True), (200, 2, False)])
+@pytest.mark.parametrize(("count", "lost", "holds"), [(50, 0, True), (100, 1, False), (256, 1, True), (256, 2, False)])
 def test_a_share_of_hits_holds_with_confidence(count: int, lost: int, holds: bool) -> None:
     scores = np.ones(count)
     scores[:lost] = 0.0
