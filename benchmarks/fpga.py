@@ -70,6 +70,9 @@ MOST_EVALUATED = 500
 SIMULATED = corpus.ROOT / "build" / "fpga_simulations.json"
 """Digest of a project's sources and reference data -> what C simulation said."""
 
+ROOM = 1000
+"""How much larger a board without limits is: what is scarce stays so, and breaks ties."""
+
 EQUAL_DB = 200.0
 """What is written for outputs that are equal."""
 
@@ -200,7 +203,9 @@ def compare(name: str, made: Compilation, data: dict[str, np.ndarray]) -> dict[s
     board = made.board
     if not isinstance(board, FpgaBoard):
         return {}
-    roomy = dataclasses.replace(board, budget=Resources(lut=10**8, ff=10**8, dsp=10**8, bram18=10**8))
+    have = board.budget
+    amounts = {name: ROOM * getattr(have, name) for name in ("lut", "ff", "dsp", "bram18")}
+    roomy = dataclasses.replace(board, budget=Resources(**amounts))
     planned = plan_graph(made.graph, roomy, BackendOptions())
     described = describe(made.graph, roomy, BackendOptions(), planned.plan)
     plain = Precision(16, 6)

@@ -260,7 +260,7 @@ def fpga() -> str:
 
 
 def fpga_default() -> str:
-    """The fastest plan without limits, of the widths for either board, beside hls4ml's default by the same estimator."""
+    """The fastest plan without limits, with the widths for either board, beside hls4ml's default; same estimator."""
     rows = []
     plans = [row for row in results("fpga") if "error" not in row]
     for model in dict.fromkeys(row["model"] for row in plans):
