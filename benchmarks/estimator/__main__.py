@@ -1,7 +1,8 @@
 """Judge the FPGA estimator: `python -m benchmarks.estimator` (make bench-estimator).
 
 Leave-one-repository-out: every row is predicted by prices and intervals that have not seen its repository. Prints the
-tables and writes benchmarks/results/estimator.json, rows {source, resource, predicted, actual, low, high}.
+tables and writes benchmarks/results/estimator.json, rows {source, resource, predicted, actual, low, high}, and the errors
+alone to estimator_summary.json: the rows quote reports that are not part of this project, so git ignores them.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from rich.table import Table
 
 from boardfit.estimate.fpga.intervals import interval_of
 
+from ..results import Row, Value, write_rows
 from .corpus import Sample, corpus_folder
 from .fit import leave_one_out, load_samples
 from .spread import key_of, outcomes, spread_factors
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "estimator.json"
+SUMMARY = "estimator_summary"
+"""Name of the results that are kept under version control: errors, but no figure of any report."""
 # What the estimator has to reach: median absolute relative error; for `ii` the share of rows that are exact.
 TARGETS: Mapping[tuple[str, str], float] = {
     ("synthesis", "dsp"): 0.08,
@@ -103,6 +107,21 @@ def summary_table(title: str, groups: Mapping[str, Sequence[Judged]], stage: str
                 "" if target is None else (f">= {target:.0%} exact" if name == "ii" else f"<= {target:.0%}"),
             )
     return table
+
+
+def summary_rows(groups: Mapping[str, Sequence[Judged]]) -> list[Row]:
+    """The lines of `summary_table` as {group, resource, rows, median_error, exact, inside}."""
+    found: list[Row] = []
+    for group, judged in groups.items():
+        for name in FIGURES:
+            rows = [row for row in judged if row.resource == name]
+            if rows:
+                line: dict[str, Value] = {"group": group, "resource": name, "rows": len(rows)}
+                line["median_error"] = round(median(row.error for row in rows), 4)
+                line["exact"] = round(sum(row.predicted == row.actual for row in rows) / len(rows), 4)
+                line["inside"] = round(sum(row.inside for row in rows) / len(rows), 4)
+                found.append(line)
+    return found
 
 
 def _grouped(judged: Sequence[Judged], key: Callable[[Judged], str]) -> dict[str, list[Judged]]:
@@ -189,6 +208,9 @@ def main() -> int:
     console.print("Rows not judged: " + "; ".join(f"{reason}: {count}" for reason, count in skipped.most_common()))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(as_json(designs), encoding="utf-8")
+    projects = [row for row in reported if row.sample.repository != sweep]
+    groups = {"after synthesis": built, "HLS": reported, "HLS, without the sweep of single layers": projects}
+    write_rows(SUMMARY, summary_rows({**groups, "HLS, per layer": layers}))
     console.print(f"{len(designs)} rows written to benchmarks/results/{RESULTS.name}")
     return 0
 

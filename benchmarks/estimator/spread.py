@@ -74,12 +74,15 @@ def _cut(rows: Sequence[Outcome]) -> np.ndarray:
     )
 
 
-def _holds(row: Outcome, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Whether `boardfit.estimate.fpga.intervals.interval_of` with each pair of factors holds the real figure."""
-    value = np.rint(row.predicted)
-    lowest = np.minimum(value, np.maximum(0, np.ceil((row.predicted + 0.5) * low - 0.5 - 1e-9)))
-    highest = np.maximum(value, np.floor((row.predicted + 0.5) * high - 0.5 + 1e-9))
-    return np.asarray((lowest <= row.actual) & (row.actual <= highest))
+def _held(rows: Sequence[Outcome], factors: np.ndarray) -> np.ndarray:
+    """How many rows `boardfit.estimate.fpga.intervals.interval_of` holds, with each of the (2, tails) factors."""
+    predicted = np.array([[row.predicted] for row in rows])
+    actual = np.array([[row.actual] for row in rows])
+    low, high = factors
+    value = np.rint(predicted)
+    lowest = np.minimum(value, np.maximum(0, np.ceil((predicted + 0.5) * low - 0.5 - 1e-9)))
+    highest = np.maximum(value, np.floor((predicted + 0.5) * high - 0.5 + 1e-9))
+    return np.asarray(((lowest <= actual) & (actual <= highest)).sum(axis=0))
 
 
 def _by_key(rows: Iterable[Outcome]) -> dict[str, list[Outcome]]:
@@ -93,12 +96,11 @@ def _chosen_tail(rows: Sequence[Outcome]) -> int:
     judged = 0
     for repository in sorted({row.repository for row in rows}):
         factors = {key: _cut(group) for key, group in _by_key(r for r in rows if r.repository != repository).items()}
-        for row in rows:
-            if row.repository != repository or not row.project or row.key not in factors:
-                continue
-            judged += 1
-            low, high = factors[row.key]
-            inside += _holds(row, low, high)
+        left_out = (row for row in rows if row.repository == repository and row.project)
+        for key, group in _by_key(left_out).items():
+            if key in factors:
+                judged += len(group)
+                inside += _held(group, factors[key])
     off = np.abs(inside / max(1, judged) - COVERAGE)
     return int(np.flatnonzero(off <= off.min() + 1e-9)[-1])
 
