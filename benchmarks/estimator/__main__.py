@@ -1,8 +1,8 @@
 """Judge the FPGA estimator: `python -m benchmarks.estimator` (make bench-estimator).
 
 Leave-one-repository-out: every row is predicted by prices and intervals that have not seen its repository. Prints the
-tables and writes benchmarks/results/estimator.json, rows {source, resource, predicted, actual, low, high}, and the errors
-alone to estimator_summary.json: the rows quote reports that are not part of this project, so git ignores them.
+tables and writes benchmarks/results/estimator.json, rows {source, resource, predicted, actual, low, high}, and the
+errors alone to estimator_summary.json: the rows quote reports that are not part of this project, so git ignores them.
 """
 
 from __future__ import annotations
