@@ -241,7 +241,7 @@ def project_rows() -> list[Row]:
         quantize=QuantizeOptions(),
         backend=BackendOptions(),
     )
-    made = LowRank(plain.data, 0.3, multiple=1, board=board)(plain.floating)
+    made = LowRank(plain.data, 0.6, multiple=1, board=board)(plain.floating)
     fixed = lower_for_board(made, board, plain.data, QuantizeOptions())
     unrolled = BackendOptions(reuse_factor=1)
     before, after = (backend.estimate(graph, board, unrolled) for graph in (plain.graph, fixed))
