@@ -122,9 +122,9 @@ def network_layers() -> Iterator[Layer]:
             stored = fixed.constants[node.inputs[1]].values
             raw = stored.astype(np.int64).reshape(product.n_out, -1).T
             bias = None
-            if len(node.inputs) > 2:
-                kind = as_fixed(fixed.types[node.inputs[2]].element)
-                bias = dequantize(fixed.constants[node.inputs[2]].values.astype(np.int64), kind).reshape(-1)
+            for operand in node.inputs[2:3]:
+                kind = as_fixed(fixed.types[operand].element)
+                bias = dequantize(fixed.constants[operand].values.astype(np.int64), kind).reshape(-1)
             source = as_fixed(fixed.types[node.inputs[0]].element)
             yield Layer(f"{name}: {node.source.node}, {width} bits", dequantize(raw, element), raw, bias, source)
 

@@ -189,9 +189,10 @@ def chains(features: frozenset[str]) -> list[Plan]:
     random = np.random.default_rng(7)
     pool: list[tuple[Graph, Kernel]] = []
     for graph in sample_graphs():
-        if len(graph.nodes) > 1:  # what stands before a layer is not counted with it
+        first, *rest = graph.nodes
+        if rest:  # what stands before a layer is not counted with it
             continue
-        site = Site(graph.nodes[0], graph, features)
+        site = Site(first, graph, features)
         pool += [(graph, k) for k in variants_of(site.node.op) if k.reason_against(site) is None]
     plans: list[Plan] = []
     for count in (1, 2, 3, 4, 6, 8, 12, 16, 20, 24) * 2:

@@ -53,9 +53,11 @@ class Multipliers:
             UsageError: anything else, or a share outside 0 .. 1.
         """
         found = _SPECIFICATION.fullmatch(text)
+        width, depth = None, 1.0
         try:
-            width = None if found is None or found["width"] is None else float(found["width"])
-            depth = 1.0 if found is None or found["depth"] is None else float(found["depth"])
+            if found is not None:
+                width = None if found["width"] is None else float(found["width"])
+                depth = 1.0 if found["depth"] is None else float(found["depth"])
         except ValueError:
             found = None
         if found is None or not 0.0 < (1.0 if width is None else width) <= 1.0 or not 0.0 <= depth <= 1.0:

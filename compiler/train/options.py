@@ -115,7 +115,7 @@ class Constraints:
     weights: WeightQuantizer | LearnedForm | Mapping[str, WeightQuantizer | LearnedForm] | None = None
     activations: bool = False
     fixed_point: FixedPointParameters | None = None
-    normalize: bool = False
+    normalize: bool = field(default=False, metadata={LATER: True})
 
 
 @dataclass(frozen=True, slots=True)

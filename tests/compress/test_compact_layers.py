@@ -33,7 +33,8 @@ def network(layers: tuple[tuple[int, int, int], ...], side: int = 8, seed: int =
         weights = (weights / np.sqrt(weights[0].size)).astype(np.float32)
         bias = (0.1 * random.standard_normal(out)).astype(np.float32)
         operands = [y, editor.add_constant("w", weights), editor.add_constant("b", bias)]
-        attrs = Conv2DAttrs((stride, stride), (kernel // 2,) * 4, activation=RELU)
+        pad = kernel // 2
+        attrs = Conv2DAttrs((stride, stride), (pad, pad, pad, pad), activation=RELU)
         y = editor.add_node("Conv2D", operands, attrs, Source("m.onnx", f"conv{index}", "Conv")).outputs[0]
     editor.outputs = [y]
     return editor.finish()

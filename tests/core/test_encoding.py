@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,8 @@ def test_quantization_keeps_the_promise(width: int, clusters: int | None) -> Non
 
 
 def test_bad_promises() -> None:
-    for wrong in ({"width": 0}, {"clusters": 0}, {"block": 0}, {"keep": 3, "group": 2}, {"zeros": -1}):
+    wrong: tuple[dict[str, Any], ...]
+    wrong = ({"width": 0}, {"clusters": 0}, {"block": 0}, {"keep": 3, "group": 2}, {"zeros": -1})
+    for promises in wrong:
         with pytest.raises(ValueError, match=r"must be|at least"):
-            Compressed(**wrong)
+            Compressed(**promises)
