@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from boardfit.backends.mcu.plan import make_plan, tensor_bytes
+from boardfit.backends.mcu.placement import tensor_bytes
+from boardfit.backends.mcu.plan import make_plan
 from boardfit.errors import ModelError
 from boardfit.interp import run
 from boardfit.ir import INT32, Affine, Graph
