@@ -120,8 +120,8 @@ class _Unrolled:
     def __init__(self, process: Process, frames: int) -> None:
         self.process = process
         span = (process.steps - 1) * process.cycles + max(process.cycles, process.gap)
-        frame, step = np.divmod(np.arange(frames * process.steps, dtype=np.int64), process.steps)
-        self.alone = frame * span + step * process.cycles
+        frame = span * np.arange(frames, dtype=np.int64)[:, None]
+        self.alone = (frame + process.cycles * np.arange(process.steps, dtype=np.int64)).reshape(-1)
         self.reads = [_repeat(steps, process.steps, frames) for steps in process.reads]
         self.writes = [_repeat(steps, process.steps, frames) for steps in process.writes]
 
@@ -223,9 +223,23 @@ class _Runs:
 
 
 def _held(taken: np.ndarray, read: np.ndarray) -> int:
-    """Most words between the times they take a place and the times they are read; a place is free one cycle later."""
-    free = np.searchsorted(read, taken, side="left")
-    return max(LEAST_DEPTH, int(np.max(np.arange(1, len(taken) + 1) - free, initial=0)))
+    """Most words between the times they take a place and the times they are read; a place is free one cycle later.
+
+    A depth is enough if every word finds the place of the one that came this many words before it free: one
+    comparison of two rows. Depths are few and small, so they are tried, not counted.
+    """
+
+    def enough(depth: int) -> bool:
+        return bool((read[: len(taken) - depth] < taken[depth:]).all())
+
+    low, high = LEAST_DEPTH - 1, LEAST_DEPTH
+    while high < len(taken) and not enough(high):
+        low, high = high, 2 * high
+    high = min(high, max(len(taken), LEAST_DEPTH))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 @dataclass(frozen=True, slots=True)
