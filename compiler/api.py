@@ -25,6 +25,7 @@ from .verification import Verification, verify_folder
 
 if TYPE_CHECKING:
     from .solver.design import Curve
+    from .solver.width_curve import WidthCurve
 
 REFERENCE_SAMPLES = {"mcu": 32, "fpga": 128}
 """Reference inputs kept with an output, by kind of board."""
@@ -155,33 +156,40 @@ def fit(
     backend: BackendOptions | None = None,
     points: int = 8,
     plot: str | Path | None = None,
-) -> Curve:
-    """The trade-off curve of a model on a microcontroller: flash against loss, each point chosen by the solver.
+) -> Curve | WidthCurve:
+    """The trade-off curve of a model on a board, each point chosen by the solver.
+
+    On a microcontroller: flash against loss, by compressed weights. On an FPGA: its fullest resource against loss, by
+    narrower values.
 
     Args:
         calibration: a few hundred inputs; one half steers the choice, the losses are told on the other half. With
             labels (`y` in the file) and `quantize.max_drop`, accuracy is told, else agreement with float.
-        points: budgets to solve for.
+        points: budgets of flash to solve for; on an FPGA the noise budgets are fixed.
         plot: picture to draw.
 
     Raises:
-        BoardfitError: the model, the board, the data or the options are wrong, or the board is an FPGA.
+        BoardfitError: the model, the board, the data or the options are wrong.
     """
+    from .compress.width_search import PlansWidths
     from .solver.design import draw_curve, fit_curve
+    from .solver.width_curve import draw_width_curve, width_curve
 
     target = find_board(board) if isinstance(board, str) else board
-    if target.kind != "mcu":
-        raise UsageError(
-            f"{target.name} is an FPGA, where values are narrowed instead",
-            hint="boardfit compile --max-drop POINTS searches the widths",
-        )
     options, quantization = backend or BackendOptions(), quantize or QuantizeOptions()
     prepared = prepare(
         model, target, calibration, imports=imports or ImportOptions(), quantize=quantization, backend=options
     )
     if not prepared.calibrated:
         raise UsageError("the losses are measured on data, and there is none", hint="give --calibration data.npz")
-    curve = fit_curve(prepared, target, find_backend(target.kind), quantization, options, points)
+    maker = find_backend(target.kind)
+    if isinstance(maker, PlansWidths):
+        maker.validate(prepared.graph, target, options)
+        widths = width_curve(prepared, target, maker, quantization, options)
+        if plot is not None:
+            draw_width_curve(widths, Path(plot))
+        return widths
+    curve = fit_curve(prepared, target, maker, quantization, options, points)
     if plot is not None:
         draw_curve(curve, Path(plot))
     return curve

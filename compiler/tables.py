@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .inspection import Inspection
     from .recipe import Compressed, Recipe
     from .solver.design import Curve, Point
+    from .solver.width_curve import WidthCurve
     from .vendor_report import Comparison, Report
     from .verification import RunResult, Verification
 
@@ -202,29 +203,67 @@ def recipes_table(found: Sequence[Recipe]) -> Table:
     return table("", ("recipe", "trains", "what it does"), rows)
 
 
+def width_curve_tables(curve: WidthCurve) -> list[Printable]:
+    """The points of an FPGA's trade-off curve, and the best that fits."""
+    rows = []
+    for point in curve.points:
+        total, (resource, share) = point.estimate.total, point.fullest
+        widths = sorted(point.weights.values())
+        rows.append(
+            (
+                *(f"{amount:,}" for amount in (total.lut, total.ff, total.dsp, total.bram18)),
+                f"{HEADINGS[resource]} {share:.0%}",
+                f"{total.cycles:,}",
+                f"{point.estimate.interval:,}",
+                _measure(curve.measure, point.value),
+                _between(widths[0], widths[-1]) if widths else "",
+                _between(*point.values),
+                "yes" if point.estimate.fits else "no",
+            )
+        )
+    headings = ("LUT", "FF", "DSP", "BRAM18", "fullest", "cycles", "interval")
+    told = (MEASURES[curve.measure], "bits of weights", "bits of values", "fits")
+    best = curve.best
+    if best is None:
+        last = "nothing fits"
+    else:
+        last = f"best that fits: {best.fullest[1]:.0%} of the board, {_measure(curve.measure, best.value)}"
+    return [table(f"{curve.model} on {curve.board}", (*headings, *told), rows), last]
+
+
+MEASURES = {"accuracy": "accuracy against float", "agreement": "agreement with float", "snr": "SNR"}
+
+
+def _measure(measure: str, value: float) -> str:
+    return f"{value:.2f} dB" if measure == "snr" else f"{100 * value:.2f} %"
+
+
+def _between(least: int, most: int) -> str:
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
 def curve_tables(curve: Curve) -> list[Printable]:
     """The points of a trade-off curve, and the best that fits."""
-    factor, unit = (1.0, " dB") if curve.measure == "snr" else (100.0, " %")
     rows = [
         (
             f"{point.estimate.total.flash:,}",
             f"{point.estimate.total.ram:,}",
             f"{point.estimate.total.cycles:,}",
-            f"{factor * point.value:.2f}{unit}",
+            _measure(curve.measure, point.value),
             f"{point.predicted_loss:.4f}",
             "yes" if point.estimate.fits else "no",
             _forms(point),
         )
         for point in curve.points
     ]
-    told = {"accuracy": "accuracy against float", "agreement": "agreement with float", "snr": "SNR"}[curve.measure]
-    headings = ("flash", "RAM", "cycles", told, "predicted loss", "fits", "weights of the layers")
+    headings = ("flash", "RAM", "cycles", MEASURES[curve.measure], "predicted loss", "fits", "weights of the layers")
     parts: list[Printable] = [table(f"{curve.model} on {curve.board}", headings, rows)]
     best = curve.best
     if best is None:
         parts.append("nothing fits")
     else:
-        parts.append(f"best that fits: {best.estimate.total.flash:,} bytes of flash, {factor * best.value:.2f}{unit}")
+        told = _measure(curve.measure, best.value)
+        parts.append(f"best that fits: {best.estimate.total.flash:,} bytes of flash, {told}")
     smallest = curve.points[0]
     parts.append(
         table(

@@ -126,18 +126,21 @@ def fit(
     board: BoardOption,
     network: NetworkGroup,
     design: DesignGroup,
-    points: Annotated[int, typer.Option("--points", min=2, max=50, help="Budgets to solve for.")] = 8,
+    points: Annotated[int, typer.Option("--points", min=2, max=50, help="Microcontroller: budgets to solve for.")] = 8,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw the curve: .png, .svg or .pdf.", show_default=False)
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a microcontroller design costs at which loss: the best choice of weights for a range of budgets."""
+    """Show what a design costs at which loss: the best weights (microcontroller) or widths (FPGA) for each budget."""
     from .. import api
-    from ..tables import curve_tables
+    from ..solver.width_curve import WidthCurve
+    from ..tables import curve_tables, width_curve_tables
 
     found = api.fit(model, board, points=points, plot=plot, **api_options(network, design))
     if as_json:
         print_json(found)
+    elif isinstance(found, WidthCurve):
+        print_tables(width_curve_tables(found))
     else:
         print_tables(curve_tables(found))

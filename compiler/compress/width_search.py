@@ -153,12 +153,10 @@ def search_widths(
     Raises:
         BudgetError: not even the widest values hold the bound.
     """
-    form = FixedForm()(floating)
-    space = WidthSpace.of(form, calibrated_ranges(form, data, quantize), quantize.top_width, input_means(form, data))
-    ladder = (space.top, *(width for width in LADDER if width < space.top))
+    problem = _Problem.of(floating, data, quantize, bound, labels)
+    space, ladder, trial = problem.space, problem.ladder, problem.trial
     if not backend.fits(space.graph(space.uniform(min(ladder))), board, options):
         return NoWidths(None, None, min(ladder))  # wider values take no less
-    trial = _Trial(space, *_parts(floating, data, bound, labels))
     widest = trial.run(space.uniform(space.top))
     if not widest.holds_here:
         if not quantize.bounded:
@@ -168,19 +166,74 @@ def search_widths(
             f" calibration data and {widest.confirmed:.4g} on the other",
             hint=f"give --width {min(space.top + 8, 32)}, or a weaker bound",
         )
-    planner = backend.width_planner(space, ladder, board, options)
-    probes = {
-        name: values[: _samples(floating, PROBE_WORK, FEWEST_PROBES, MOST_PROBES)] for name, values in data.items()
-    }
-    signal = float(np.mean(np.square(float_outputs(floating, probes))))
-    noise = measure_noise(space, probes)
-    attempts = _Attempts(trial, planner, noise, signal)
+    attempts = problem.attempts(backend, board, options)
     found = _narrowest(attempts) if quantize.bounded else None
     if found is None:
         found = attempts.quietest()
     if found is not None and found.holds:
         return found
     return NoWidths(_narrowest_of_one_width(trial, ladder, widest), found, min(ladder))
+
+
+def width_choices(
+    floating: Graph,
+    data: Mapping[str, np.ndarray],
+    backend: PlansWidths,
+    board: Board,
+    quantize: QuantizeOptions,
+    options: BackendOptions,
+    bound: Bound,
+    labels: np.ndarray | None = None,
+) -> list[WidthSearch]:
+    """The best design that fits for each of `TARGETS`, measured, most careful first; then the widest values everywhere.
+
+    Args:
+        data: calibration data; it is split in two, see `WidthSearch.confirmed`.
+        bound: says what is measured.
+        labels: (S,) where accuracy is.
+    """
+    problem = _Problem.of(floating, data, quantize, bound, labels)
+    attempts = problem.attempts(backend, board, options)
+    found = [attempts.at(target) for target in range(len(TARGETS))]
+    different: dict[tuple[object, ...], WidthSearch] = {}
+    for choice in found:
+        if choice is not None:
+            different.setdefault((*sorted(choice.widths.weights.items()), choice.widths.groups), choice)
+    return [*different.values(), problem.trial.run(problem.space.uniform(problem.space.top))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """What every search starts from."""
+
+    floating: Graph
+    data: Mapping[str, np.ndarray]
+    space: WidthSpace
+    ladder: tuple[int, ...]
+    trial: _Trial
+
+    @classmethod
+    def of(
+        cls,
+        floating: Graph,
+        data: Mapping[str, np.ndarray],
+        quantize: QuantizeOptions,
+        bound: Bound,
+        labels: np.ndarray | None,
+    ) -> _Problem:
+        form = FixedForm()(floating)
+        ranges = calibrated_ranges(form, data, quantize)
+        space = WidthSpace.of(form, ranges, quantize.top_width, input_means(form, data))
+        ladder = (space.top, *(width for width in LADDER if width < space.top))
+        return cls(floating, data, space, ladder, _Trial(space, *_parts(floating, data, bound, labels)))
+
+    def attempts(self, backend: PlansWidths, board: Board, options: BackendOptions) -> _Attempts:
+        """The noise of every width, measured, and a planner for the board."""
+        planner = backend.width_planner(self.space, self.ladder, board, options)
+        samples = _samples(self.floating, PROBE_WORK, FEWEST_PROBES, MOST_PROBES)
+        probes = {name: values[:samples] for name, values in self.data.items()}
+        signal = float(np.mean(np.square(float_outputs(self.floating, probes))))
+        return _Attempts(self.trial, planner, measure_noise(self.space, probes), signal)
 
 
 def _narrowest_of_one_width(trial: _Trial, ladder: tuple[int, ...], widest: WidthSearch) -> WidthSearch:

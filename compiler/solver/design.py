@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from ..backend import Backend
 from ..board import Board
 from ..compress.fidelity import Judge, make_bound, split
@@ -20,6 +18,7 @@ from ..measure import real_outputs
 from ..options import BackendOptions, Optimize, QuantizeOptions
 from ..prepare import Prepared, lower_for_board
 from .forms import FORMS, Form
+from .picture import draw
 from .reasons import Reason, reasons
 from .search import Budgeted, Infeasible, NotFound, apply_forms, compress_to_fit, trade_off
 from .table import FormTable, make_table
@@ -210,29 +209,7 @@ def draw_curve(curve: Curve, path: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    import matplotlib
-
-    from ..errors import OutputError
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    flash = np.array([point.estimate.total.flash for point in curve.points]) / 1024
-    values = np.array([point.value for point in curve.points]) * (1 if curve.measure == "snr" else 100)
-    axes.plot(flash, values, "o-")
-    budget = curve.points[0].estimate.budget.flash / 1024
-    if budget < 1.5 * flash.max():
-        axes.axvline(budget, color="tab:red", linestyle="--", label=f"flash of {curve.board}")
-        axes.legend()
-    unit = {"snr": "signal-to-noise ratio in dB", "accuracy": "accuracy against float in points"}
-    axes.set_xlabel("flash in KiB")
-    axes.set_ylabel(unit.get(curve.measure, "agreement with float in %"))
-    axes.set_title(f"{curve.model} on {curve.board}")
-    axes.grid(alpha=0.3)
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write the picture: {error}", file=str(path)) from error
-    finally:
-        pyplot.close(figure)
+    flash = [point.estimate.total.flash / 1024 for point in curve.points]
+    limit = (curve.points[0].estimate.budget.flash / 1024, f"flash of {curve.board}")
+    values = [point.value for point in curve.points]
+    draw(path, f"{curve.model} on {curve.board}", ("flash in KiB", flash, limit), curve.measure, values)

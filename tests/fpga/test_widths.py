@@ -10,11 +10,13 @@ import pytest
 
 import boardfit
 from benchmarks import corpus
+from boardfit.api import fit
 from boardfit.board import FpgaBoard, find_board
 from boardfit.compress.widths import PROBE_WIDTHS, NoiseModel, fixed_outputs, float_outputs
 from boardfit.errors import BudgetError, UsageError
 from boardfit.metrics import agreement, snr_db
 from boardfit.options import QuantizeOptions
+from boardfit.solver.width_curve import WidthCurve
 
 pytest.importorskip("hls4ml", reason="hls4ml is not installed")
 
@@ -97,3 +99,19 @@ def test_noise_never_falls_as_values_get_narrower() -> None:
         powers = [model.group_noise(group, width) for width in widths]
         assert powers == sorted(powers)
     assert model.weight_noise("a", PROBE_WIDTHS[0]) == 1e-4
+
+
+def test_the_curve_trades_resources_for_fidelity(tmp_path: Path) -> None:
+    picture = tmp_path / "curve.png"
+    curve = fit(DIGITS, board(), calibration(), plot=picture)
+    assert isinstance(curve, WidthCurve)
+    *narrow, widest = curve.points
+    assert len(narrow) >= 2
+    assert set(widest.weights.values()) == {16}
+    assert all(point.estimate.fits for point in narrow)
+    shares, values = [point.fullest[1] for point in narrow], [point.value for point in narrow]
+    assert shares == sorted(shares)
+    assert values == sorted(set(values))
+    assert curve.best is not None
+    assert curve.best.value == max(point.value for point in curve.points)
+    assert picture.read_bytes().startswith(b"\x89PNG")
