@@ -12,6 +12,7 @@ from boardfit.errors import InternalError
 from boardfit.ir import FixedPoint
 from boardfit.plan.codebook import codebook_of
 
+from .functions import register_function
 from .render import render
 
 CLASS = "BoardfitCodebookDense"
@@ -39,46 +40,23 @@ def codebook_attributes(raw: np.ndarray, weights: FixedPoint, inputs: FixedPoint
 @functools.cache
 def register_codebook() -> None:
     """Tell hls4ml about the layer, once."""
-    from hls4ml.backends import get_backend
-    from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
     from hls4ml.model.attributes import TypeAttribute, WeightAttribute
-    from hls4ml.model.layers import Layer, register_layer
-
-    # hls4ml finds templates by the class's name, so the name below is part of the contract
+    from hls4ml.model.layers import Layer
 
     class BoardfitCodebookDense(Layer):  # type: ignore[misc]  # hls4ml has no types
-        _expected_attributes = [  # noqa: RUF012  # a list of the class is what hls4ml's metaclass takes
-            WeightAttribute("weight"),
-            WeightAttribute("bias"),
+        _expected_attributes = (
+            *map(WeightAttribute, ("weight", "bias")),
             *map(TypeAttribute, ("weight", "bias", "accum")),
-        ]
+        )
 
         def initialize(self) -> None:
             self.add_output_variable([self.get_attr("n_out")])
             self.add_weights()
             self.add_bias()
 
-    class CodebookConfig(LayerConfigTemplate):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__(BoardfitCodebookDense)
+    def configuration(node: Any, params: Mapping[str, Any]) -> str:
+        names = ("n_in", "n_out", "magnitudes", "places", "sum_type", "magnitude_type")
+        types = {name: params[name].name for name in ("accum_t", "bias_t")}
+        return render("codebook_config.h.j2", index=node.index, types=types, **{n: node.get_attr(n) for n in names})
 
-        def format(self, node: Any) -> str:
-            names = ("n_in", "n_out", "magnitudes", "places", "sum_type", "magnitude_type")
-            params = self._default_config_params(node)
-            types = {name: params[name].name for name in ("accum_t", "bias_t")}
-            return render("codebook_config.h.j2", index=node.index, types=types, **{n: node.get_attr(n) for n in names})
-
-    class CodebookCall(FunctionCallTemplate):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__(BoardfitCodebookDense, include_header=["nnet_utils/nnet_boardfit.h"])
-
-        def format(self, node: Any) -> str:
-            params = self._default_function_params(node)
-            types = f"{params['input_t']}, {params['output_t']}, config{node.index}"
-            bias = node.get_weights("bias").name
-            return f"nnet::boardfit_codebook_dense<{types}>({params['input']}, {params['output']}, {bias});"
-
-    register_layer(CLASS, BoardfitCodebookDense)
-    backend = get_backend("vivado")  # Vitis applies the templates of Vivado too
-    backend.register_template(CodebookConfig)
-    backend.register_template(CodebookCall)
+    register_function(BoardfitCodebookDense, "boardfit_codebook_dense", configuration, weights=("bias",))
