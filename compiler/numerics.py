@@ -22,6 +22,9 @@ MULTIPLIER_BITS = 31
 MAX_SHIFT = 54
 """Largest shift: 32 (the high word) plus 22, so that (zero_point << 22) + 2**21 fits 32 bits."""
 
+EXACT_IN_BINARY32 = 23
+"""Bits of integers whose differences binary32 holds exactly."""
+
 
 def signed_digits(raw: np.ndarray) -> np.ndarray:
     """Non-zero digits of the canonical signed-digit form of each integer: the ones of 3n xor n (Reitwiesner 1960)."""
@@ -131,10 +134,18 @@ def quantize_affine(values: ArrayLike, element: Affine, *, sample_axis: bool = F
     """
     values = np.asarray(values, np.float32)
     rank = values.ndim - sample_axis
-    scale = element.scale_for(rank).astype(np.float32)
-    raw = np.rint((values / scale).astype(np.float64))
-    raw = np.clip(raw, -float(1 << 40), float(1 << 40)).astype(np.int64) + element.zero_for(rank)
-    return np.clip(raw, element.minimum, element.maximum)
+    scale, zero = element.scale_for(rank).astype(np.float32), element.zero_for(rank)
+    low, high = element.minimum - zero, element.maximum - zero
+    if element.width > EXACT_IN_BINARY32:
+        steps = np.rint((values / scale).astype(np.float64))
+        return np.fmin(np.fmax(steps, low), high).astype(np.int64) + zero
+    steps = np.asarray(values / scale)
+    np.rint(steps, out=steps)
+    np.fmax(steps, low.astype(np.float32), out=steps)  # not-a-number becomes the least value
+    np.fmin(steps, high.astype(np.float32), out=steps)
+    raw = steps.astype(np.int64)
+    raw += zero
+    return raw
 
 
 def dequantize_affine(raw: np.ndarray, element: Affine, *, sample_axis: bool = False) -> np.ndarray:

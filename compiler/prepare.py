@@ -13,6 +13,7 @@ from .board import Board
 from .data import CALIBRATION_SAMPLES, Samples, check_samples, load_labels, load_samples
 from .errors import DataError, OutputError, UsageError
 from .ir.graph import Graph
+from .ir.resized import smaller
 from .ir.text import format_graph
 from .ir.types import Float32
 from .options import BackendOptions, ImportOptions, ProjectFormat, QuantizeOptions, SoftmaxMode
@@ -99,10 +100,13 @@ def prepare(
             file=path.name,
             hint="give --calibration data.npz: a few hundred inputs, no labels needed",
         )
-    if data is None and guess:
-        data = guessed_inputs(imported)
     if data is not None:
         data = _like(floating, data)
+    elif guess and quantize.bounded:
+        data = _like(floating, guessed_inputs(imported))
+    elif guess:
+        small = quick_to_run(floating)
+        data = guessed_inputs(small) if small is not floating else _like(floating, guessed_inputs(imported))
     graph = _quantize(floating, board, data, quantize, dump)
     labels = None if quantize.max_drop is None or not given else find_labels(calibration, data or {})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -141,12 +145,8 @@ def load_calibration(calibration: Calibration | None, graph: Graph) -> Samples |
 
 def guessed_inputs(graph: Graph) -> Samples:
     """A few normally distributed inputs (integers: their whole range); fewer of a model that takes long to run."""
-    from .ops import OPS
-
     random = np.random.default_rng(SEED)
-    work = sum(OPS[node.op].macs(node, graph) for node in graph.nodes)
-    work += sum(graph.types[name].elements for node in graph.nodes for name in node.outputs)
-    samples = max(1, min(GUESSED_SAMPLES, GUESSED_WORK // max(1, work)))
+    samples = max(1, min(GUESSED_SAMPLES, GUESSED_WORK // _work(graph)))
     found: Samples = {}
     for name in graph.inputs:
         shape = (samples, *graph.types[name].shape)
@@ -156,6 +156,28 @@ def guessed_inputs(graph: Graph) -> Samples:
         else:
             found[name] = random.integers(element.minimum, element.maximum, shape, endpoint=True)
     return found
+
+
+def quick_to_run(graph: Graph) -> Graph:
+    """The graph for smaller images, where it is large and its layers allow it.
+
+    Every pixel of a guessed image is like any other, so ranges hardly depend on how many there are.
+    """
+    sizes = smaller(graph)
+    while _work(graph) > GUESSED_WORK:
+        less = next(sizes, None)
+        if less is None:
+            return graph
+        graph = less
+    return graph
+
+
+def _work(graph: Graph) -> int:
+    """Multiplications and values of one inference."""
+    from .ops import OPS
+
+    products = sum(OPS[node.op].macs(node, graph) for node in graph.nodes)
+    return max(1, products + sum(graph.types[name].elements for node in graph.nodes for name in node.outputs))
 
 
 def check_options(board: Board, quantize: QuantizeOptions, backend: BackendOptions) -> None:

@@ -16,7 +16,7 @@ from boardfit.compress.width_search import WidthPlanner
 from boardfit.compress.widths import WidthSpace
 from boardfit.errors import InternalError, ModelError, UsageError
 from boardfit.estimate.fpga.device import find_device
-from boardfit.estimate.report import Estimate, Saving
+from boardfit.estimate.report import Estimate
 from boardfit.ir import FixedPoint, Graph, Node
 from boardfit.names import c_identifier
 from boardfit.options import BackendOptions, HlsTool, IoType, SoftmaxMode
@@ -29,7 +29,7 @@ from .accelerator import accelerator_files, accelerator_of, image, lane_bits
 from .host import host_softmax_files
 from .layer import HlsLayer, plain_shape
 from .layers import LayerList
-from .planning import asked_plan, describe, plan_graph
+from .planning import describe, plan_graph, savings
 from .project import STRATEGY_NAMES, VERSION, Port, Project, Settings, write_project
 from .refuse import refuse, refuse_op, too_many_registers
 from .render import render
@@ -39,9 +39,6 @@ from .width_planner import GraphWidthPlanner
 
 MAX_COPIES = 7
 """Readers a stream can have: hls4ml's clone layer has no more outputs."""
-
-TRIED_REUSE = (4, 16, 64, 256, 1024)
-"""Reuse factors whose effect is told when a design does not fit."""
 
 TITLES = {HlsTool.VIVADO: "Vivado HLS", HlsTool.VITIS: "Vitis HLS"}
 
@@ -94,12 +91,7 @@ class Hls4mlBackend:
         found = replace(plan_graph(graph, fpga, options).estimate, notes=(note,) if note else ())
         if found.fits:
             return found
-        savings = [
-            Saving(f"give --reuse-factor {reuse}", asked_plan(graph, fpga, options, reuse).estimate.total)
-            for reuse in TRIED_REUSE
-            if reuse > (options.reuse_factor or 0)
-        ]
-        return replace(found, savings=tuple(savings))
+        return replace(found, savings=savings(graph, fpga, options, found))
 
     def fits(self, graph: Graph, board: Board, options: BackendOptions) -> bool:
         """See `boardfit.compress.width_search.PlansWidths.fits`."""

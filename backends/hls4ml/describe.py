@@ -75,14 +75,10 @@ REPORTED = ("lut", "ff", "dsp", "bram18", "uram")
 """Resources that the vendor's reports list."""
 
 
-def describe_streams(
+def describe_layers(
     graph: Graph, network: LayerList, plan: FpgaPlan, board: FpgaBoard, clock_ns: float, tool: HlsTool
-) -> tuple[DesignDescription, Mapping[FifoKey, Fifo], Streams | None]:
-    """The whole project, with the layers hls4ml inserts by itself (padding and copies of streams).
-
-    Returns:
-        The design, the FIFOs of a streamed project, and the processes that their depths follow from.
-    """
+) -> DesignDescription:
+    """The whole project, with the layers hls4ml inserts by itself (padding and copies of streams), but no FIFOs."""
     shapes = layer_shapes(graph, network)
     made = {layer.name: layer for layer in network.layers}
     layers: list[LayerDescription] = []
@@ -91,11 +87,23 @@ def describe_streams(
         readers = sum(other.inputs.count(layer.name) for other in network.layers)
         if plan.io_type is IoType.STREAM and readers + (layer.name in network.outputs) > 1:
             layers.append(_plain(f"clone_{layer.name}", "clone", layer, shapes[layer.name], plan.io_type))
-    design = DesignDescription(graph.name, tuple(layers), board.part, clock_ns, plan.io_type.value, tool.value)
+    return DesignDescription(graph.name, tuple(layers), board.part, clock_ns, plan.io_type.value, tool.value)
+
+
+def describe_streams(
+    graph: Graph, network: LayerList, plan: FpgaPlan, board: FpgaBoard, clock_ns: float, tool: HlsTool
+) -> tuple[DesignDescription, Mapping[FifoKey, Fifo], Streams | None]:
+    """The whole project.
+
+    Returns:
+        The design, the FIFOs of a streamed project, and the processes that their depths follow from.
+    """
+    design = describe_layers(graph, network, plan, board, clock_ns, tool)
     if plan.io_type is not IoType.STREAM:
         return design, {}, None
-    pricing = Pricing.of(design)
-    streams = make_streams(network, shapes, layers, [pricing.layer(layer).timing for layer in layers])
+    layers, pricing = design.layers, Pricing.of(design)
+    timings = [pricing.layer(layer).timing for layer in layers]
+    streams = make_streams(network, layer_shapes(graph, network), layers, timings)
     fifos = choose_fifos(streams, layers, board, packed=tool is HlsTool.VITIS)
     behind: dict[str, list[Fifo]] = {layer.name: [] for layer in layers}
     for key, fifo in fifos.items():

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import DataError, InternalError, ModelError
 from ..interp import run_chunks
 from ..ir.graph import Graph
+from ..ir.resized import for_inputs
 from ..options import CalibrationMethod
 
 BINS = 4096
@@ -27,6 +28,9 @@ CANDIDATES = 100
 
 CHUNK = 32
 """Samples evaluated at once."""
+
+ROW = 4096
+"""Values of a row that a reduction goes through fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ def collect(
     """Run the float graph and record statistics of `tensors`.
 
     Args:
-        inputs: graph input -> real values (raw integers for integer inputs), (S, *shape).
+        inputs: graph input -> real values (raw integers for integer inputs), (S, *shape); images may be of another
+            size than the graph's if its layers can take them.
 
     Raises:
         DataError: no samples.
@@ -71,6 +76,7 @@ def collect(
         return {}
     if not inputs or min(len(values) for values in inputs.values()) == 0:
         raise DataError("calibration data has no samples", hint="give at least one, better a few hundred")
+    graph = for_inputs(graph, {name: values.shape[1:] for name, values in inputs.items()})
     channels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     with np.errstate(all="ignore"):  # told by name in _extremes
         for part in run_chunks(graph, inputs, keep=wanted, chunk=CHUNK):
@@ -84,8 +90,7 @@ def collect(
 
 
 def _extremes(graph: Graph, name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    flat = values.reshape(-1, values.shape[-1])
-    low, high = flat.min(axis=0), flat.max(axis=0)
+    low, high = channel_extremes(values)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         node = graph.producer(name)
         source = node.source if node is not None else None
@@ -97,6 +102,22 @@ def _extremes(graph: Graph, name: str, values: np.ndarray) -> tuple[np.ndarray, 
             hint="check the scale of the data (raw pixels or 0..1?) and the model's weights",
         )
     return low.astype(np.float64), high.astype(np.float64)
+
+
+def channel_extremes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest value for each index of the last axis.
+
+    Rows of few channels are taken many at a time: one short row after the other would be several times slower.
+    """
+    channels = values.shape[-1]
+    flat = values.reshape(-1, channels)
+    together = min(len(flat), ROW // channels)
+    if together > 1:
+        whole = len(flat) // together * together
+        wide = flat[:whole].reshape(-1, together * channels)
+        ends = [end(axis=0).reshape(together, channels) for end in (wide.min, wide.max)]
+        flat = np.concatenate([*ends, flat[whole:]])
+    return flat.min(axis=0), flat.max(axis=0)
 
 
 def _with_histograms(

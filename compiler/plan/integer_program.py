@@ -27,6 +27,9 @@ KEPT = 40
 COMPARED = 128
 """Options that are compared with all others in one step."""
 
+BEYOND = 1e-4
+"""Part by which the least that all choices use must exceed a limit before no solver is asked."""
+
 INFEASIBLE = 2
 """linprog's status where nothing keeps the limits."""
 
@@ -78,10 +81,12 @@ def solve(program: Program) -> list[int] | None:
     """Index of the chosen option of each choice, or None if no solution keeps the limits or none
     was found within `nodes`.
     """
-    from scipy.optimize import Bounds, LinearConstraint, milp
-
     if not any(program.choices):
         return []
+    if not program.overrun and _beyond(program):
+        return None
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     costs, rows, starts = _columns(program)
     count = len(costs) - 2
     found = milp(
@@ -97,6 +102,15 @@ def solve(program: Program) -> list[int] | None:
     return [int(np.argmax(chosen[start:end])) for start, end in pairwise(starts)]
 
 
+def _beyond(program: Program) -> bool:
+    """Whether even the options that use least of some quantity exceed its limit, clearly."""
+    for index, limit in enumerate(program.limits):
+        least = sum(min(option.uses[index] for option in choice) for choice in program.choices)
+        if least > limit + BEYOND * max(limit, 1.0):
+            return True
+    return False
+
+
 def solve_near(program: Program, keep: int = KEPT) -> list[int] | None:
     """A good solution of a large program in little time.
 
@@ -104,10 +118,12 @@ def solve_near(program: Program, keep: int = KEPT) -> list[int] | None:
     The program is solved with the `keep` options of each choice that cost least, and options that others ask for; with
     all of them only if that has no solution.
     """
-    from scipy.optimize import linprog
-
     if not any(program.choices):
         return []
+    if not program.overrun and _beyond(program):
+        return None
+    from scipy.optimize import linprog
+
     costs, rows, starts = _columns(program)
     low, high = np.array(rows.low), np.array(rows.high)
     matrix, equal = rows.matrix(), low == high

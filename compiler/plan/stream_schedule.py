@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,8 @@ LEAST_DEPTH = 2
 FRAMES = 2
 """Inferences the schedules run over: the second one meets what the first left behind."""
 
-LATE = np.iinfo(np.int64).max // 4
-"""A time that bounds nothing."""
+TIMES = (np.int32, np.int64)
+"""Types of times; the first that holds the end of a schedule is taken, as smaller ones are faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ class Process:
         steps: of the loop; of a pipeline also those in which it empties.
         cycles: from one step to the next.
         latency: cycles from the start of a step until the words it writes can be read.
-        reads: for each input, the step that reads word n; ascending.
-        writes: for each output, the step that writes word n; ascending.
+        reads: for each input, the step that reads word n; ascending, at most one word a step.
+        writes: for each output, the step that writes word n; the same.
         gap: cycles from the last step of an inference to the first step of the next.
     """
 
@@ -115,44 +116,87 @@ class Schedule:
 
 
 class _Unrolled:
-    """A process over several inferences: times without waiting, and the steps that read and write each word."""
+    """A process over several inferences: times without waiting, and the steps that read and write each word.
 
-    def __init__(self, process: Process, frames: int) -> None:
+    Times are (inferences * steps,), words (inferences * words,), one inference after the other.
+    """
+
+    def __init__(self, process: Process, frames: int, dtype: type[np.signedinteger[Any]]) -> None:
         self.process = process
-        span = (process.steps - 1) * process.cycles + max(process.cycles, process.gap)
-        frame = span * np.arange(frames, dtype=np.int64)[:, None]
-        self.alone = (frame + process.cycles * np.arange(process.steps, dtype=np.int64)).reshape(-1)
-        self.reads = [_repeat(steps, process.steps, frames) for steps in process.reads]
-        self.writes = [_repeat(steps, process.steps, frames) for steps in process.writes]
+        frame = _span(process) * np.arange(frames, dtype=dtype)[:, None]
+        self.alone = (frame + process.cycles * np.arange(process.steps, dtype=dtype)).reshape(-1)
+        self.reads = [_Places(steps, process.steps, frames) for steps in process.reads]
+        self.writes = [_Places(steps, process.steps, frames) for steps in process.writes]
+
+    def read(self, start: np.ndarray, port: int) -> np.ndarray:
+        """Time at which each word of an input is read."""
+        return self.reads[port].of(start)
 
     def written(self, start: np.ndarray, output: int) -> np.ndarray:
         """Time at which each word of an output can be read."""
-        return start[self.writes[output]] + self.process.latency
+        found = self.writes[output].of(start)
+        found += self.process.latency
+        return found
 
     def earliest(self, arrivals: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
         """Start of every step when the words of inputs arrive at these times."""
-        ready = np.zeros(len(self.alone), np.int64)
+        ready = np.zeros_like(self.alone)
         for port, times in arrivals:
-            np.maximum.at(ready, self.reads[port], times)
-        return self.alone + np.maximum.accumulate(ready - self.alone)
+            self.reads[port].combine(np.maximum, ready, times)
+        ready -= self.alone
+        np.maximum.accumulate(ready, out=ready)
+        ready += self.alone
+        return ready
 
     def latest(self, deadlines: Sequence[tuple[int, np.ndarray]], earliest: np.ndarray) -> np.ndarray:
         """Latest start of every step if the words of outputs are read at these times."""
-        bound = np.full(len(self.alone), LATE, np.int64)
+        never = np.iinfo(self.alone.dtype).max
+        bound = np.full_like(self.alone, never)
         for port, times in deadlines:
-            np.minimum.at(bound, self.writes[port], times - self.process.latency)
-        bounded = np.flatnonzero(bound < LATE)
-        last = int(bounded[-1]) if len(bounded) else -1
+            self.writes[port].combine(np.minimum, bound, times - self.process.latency)
+        bounded = bound[::-1] < never
+        last = len(bound) - 1 - int(np.argmax(bounded)) if bounded.any() else -1
         if last + 1 < len(bound):
             # nothing waits for what is left: it follows at once, so that no FIFO holds words for it
             rest = self.alone[last + 1 :]
             after = int(bound[last]) + rest - self.alone[last] if last >= 0 else rest
             bound[last + 1 :] = np.maximum(after, earliest[last + 1 :])
-        return self.alone + np.minimum.accumulate((bound - self.alone)[::-1])[::-1]
+        bound -= self.alone
+        np.minimum.accumulate(bound[::-1], out=bound[::-1])
+        bound += self.alone
+        return bound
 
 
-def _repeat(steps: np.ndarray, count: int, frames: int) -> np.ndarray:
-    return (np.asarray(steps, np.int64)[None, :] + count * np.arange(frames, dtype=np.int64)[:, None]).reshape(-1)
+def _span(process: Process) -> int:
+    """Cycles from the start of an inference to the start of the next, where nothing waits."""
+    return (process.steps - 1) * process.cycles + max(process.cycles, process.gap)
+
+
+class _Places:
+    """Steps of every inference that move a word; those that follow each other are taken as a slice, which is faster."""
+
+    def __init__(self, steps: np.ndarray, count: int, frames: int) -> None:
+        words = len(steps)
+        self.first, self.last = (int(steps[0]), int(steps[0]) + words) if words else (0, 0)
+        self.frames = frames
+        self.scattered: np.ndarray | None = None
+        if words and int(steps[-1]) != self.last - 1:
+            every = np.asarray(steps, np.int64) + count * np.arange(frames, dtype=np.int64)[:, None]
+            self.scattered = every.reshape(-1)
+
+    def of(self, times: np.ndarray) -> np.ndarray:
+        """A copy of the times of these steps."""
+        if self.scattered is not None:
+            return np.asarray(times[self.scattered])
+        return times.reshape(self.frames, -1)[:, self.first : self.last].flatten()
+
+    def combine(self, larger_or_smaller: np.ufunc, times: np.ndarray, others: np.ndarray) -> None:
+        """Replace the times of these steps by the larger or smaller ones of two."""
+        if self.scattered is not None:
+            times[self.scattered] = larger_or_smaller(times[self.scattered], others)
+        else:
+            part = times.reshape(self.frames, -1)[:, self.first : self.last]
+            larger_or_smaller(part, others.reshape(self.frames, -1), out=part)
 
 
 def schedules(network: StreamNetwork) -> list[Schedule]:
@@ -168,12 +212,26 @@ def schedules(network: StreamNetwork) -> list[Schedule]:
     return [Schedule(runs.depths(times), latency, interval) for times in (late, runs.early(late))]
 
 
+def _latest_end(network: StreamNetwork) -> int:
+    """A time at which all is done, even if every process began when those before it have ended."""
+    ends = [0] * len(network.processes)
+    ready = [0] * len(network.processes)
+    for index, process in enumerate(network.processes):
+        ends[index] = ready[index] + FRAMES * _span(process) + process.latency
+        for channel in network.channels:
+            if channel.producer == index:
+                ready[channel.consumer] = max(ready[channel.consumer], ends[index])
+    return max(ends, default=0)
+
+
 class _Runs:
     """All processes over several inferences, and the start of their steps in one schedule or another."""
 
     def __init__(self, network: StreamNetwork) -> None:
         self.channels = network.channels
-        self.runs = [_Unrolled(process, FRAMES) for process in network.processes]
+        end = _latest_end(network)
+        dtype = next(kind for kind in TIMES if end < np.iinfo(kind).max)
+        self.runs = [_Unrolled(process, FRAMES, dtype) for process in network.processes]
         self.into: list[list[Channel]] = [[] for _ in self.runs]
         self.out: list[list[Channel]] = [[] for _ in self.runs]
         for channel in network.channels:
@@ -219,7 +277,7 @@ class _Runs:
         return self.runs[channel.producer].written(times[channel.producer], channel.output)
 
     def _read(self, channel: Channel, times: list[np.ndarray]) -> np.ndarray:
-        return times[channel.consumer][self.runs[channel.consumer].reads[channel.input]]
+        return self.runs[channel.consumer].read(times[channel.consumer], channel.input)
 
 
 def _held(taken: np.ndarray, read: np.ndarray) -> int:

@@ -95,13 +95,27 @@ class ImageAugmentation:
         return field
 
 
-def augmented(data: TrainingData, augmentation: ImageAugmentation, copies: int, seed: int) -> TrainingData:
+def augmented(
+    data: TrainingData, augmentation: ImageAugmentation, copies: int, seed: int, *, mix: float = 0.0
+) -> TrainingData:
     """The data and `copies` deformed copies of every sample: deformed once, so that a teacher answers once.
 
     Pixels stay bytes where they are bytes (rounded to nearest).
+
+    Args:
+        mix: share of the copies that are mixed with another one in a random proportion: what a student needs to see
+            to become the same function as its teacher (Beyer et al. 2022, "Knowledge distillation: a good teacher is
+            patient and consistent"). Such copies have no label.
+
+    Raises:
+        UsageError: the inputs are no such images, or labelled data is to be mixed.
     """
     if len(data.inputs) != 1:
         raise UsageError("images are deformed only where they are the only input")
+    if not 0.0 <= mix <= 1.0:
+        raise UsageError(f"mix {mix:g} is no share between 0 and 1")
+    if mix and data.labels is not None:
+        raise UsageError("a mixture of two images has no label", hint="leave the labels out, or give no mix")
     ((name, values),) = data.inputs.items()
     augmentation.check(values.shape[1:])
     random = np.random.default_rng([seed, copies])
@@ -110,9 +124,18 @@ def augmented(data: TrainingData, augmentation: ImageAugmentation, copies: int, 
     for start in range(len(values), len(made), CHUNK):
         source = values[np.arange(start, min(start + CHUNK, len(made))) % len(values)]
         deformed = augmentation(source.astype(np.float32), random)
+        if mix:
+            deformed = _mixed(deformed, mix, random)
         made[start : start + len(source)] = np.rint(deformed) if values.dtype == np.uint8 else deformed
     labels = None if data.labels is None else np.tile(data.labels, copies + 1)
     return TrainingData({name: made}, labels)
+
+
+def _mixed(images: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Some of the images mixed with another one each."""
+    parts = np.where(random.random(len(images)) < share, random.random(len(images)), 1.0).astype(np.float32)
+    parts = parts.reshape(-1, *[1] * (images.ndim - 1))
+    return images * parts + images[random.permutation(len(images))] * (np.float32(1.0) - parts)
 
 
 def _blend(size: int) -> np.ndarray:
