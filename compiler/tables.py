@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from .board import Board, McuBoard
 
@@ -48,7 +49,7 @@ def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) ->
         numeric = bool(cells) and all(_is_number(row[index]) for row in cells)
         made.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
-        made.add_row(*(escape(cell) for cell in row))
+        made.add_row(*map(Text, row))
     return made
 
 

@@ -15,7 +15,7 @@ from boardfit.options import BackendOptions, Goal, IoType, Strategy
 from boardfit.plan.fpga import Candidates, FpgaPlan, find_candidates
 from boardfit.plan.fpga_choice import LIMITED, MARGINS, Choice, Problem, choose, limits_of, price
 
-from .describe import as_estimate, describe_layers, describe_streams
+from .describe import as_estimate, describe_streams
 from .layers import LayerList, make_layers
 from .refuse import refuse, too_many_registers
 from .streams import FifoKey, Streams
@@ -52,16 +52,12 @@ class Described:
     streams: Streams | None = None
 
 
-def describe(
-    graph: Graph, board: FpgaBoard, options: BackendOptions, plan: FpgaPlan, *, with_fifos: bool = True
-) -> Described:
+def describe(graph: Graph, board: FpgaBoard, options: BackendOptions, plan: FpgaPlan) -> Described:
     """Describe `graph` under `plan`."""
     network = make_layers(graph, plan)
-    clock = options.clock_ns or board.clock_ns
-    if with_fifos:
-        design, fifos, streams = describe_streams(graph, network, plan, board, clock, options.tool)
-    else:
-        design, fifos, streams = describe_layers(graph, network, plan, board, clock, options.tool), {}, None
+    design, fifos, streams = describe_streams(
+        graph, network, plan, board, options.clock_ns or board.clock_ns, options.tool
+    )
     layers = {layer.name: layer for layer in design.layers}
     nodes = {node.name: node for node in graph.nodes}
     matrices = {name: layers[_multiplying(network, nodes[name].outputs[0])] for name in plan.layers}
@@ -77,11 +73,9 @@ def _multiplying(network: LayerList, tensor: str) -> str:
     return layer.name
 
 
-def estimate_plan(
-    graph: Graph, board: FpgaBoard, options: BackendOptions, plan: FpgaPlan, *, with_fifos: bool = True
-) -> Estimate:
-    """What `graph` costs with `plan`; without FIFOs it takes less than it will."""
-    described = describe(graph, board, options, plan, with_fifos=with_fifos)
+def estimate_plan(graph: Graph, board: FpgaBoard, options: BackendOptions, plan: FpgaPlan) -> Estimate:
+    """What `graph` costs with `plan`."""
+    described = describe(graph, board, options, plan)
     return as_estimate(estimate(described.design), described.network, board, described.design.clock_ns)
 
 
@@ -220,24 +214,17 @@ def fixed_timings(described: Described, pricing: Pricing) -> tuple[tuple[int, in
 
 
 def savings(graph: Graph, board: FpgaBoard, options: BackendOptions, found: Estimate) -> tuple[Saving, ...]:
-    """What one reuse factor for all layers would save, for those that bring a design nearer to fitting.
+    """What larger reuse factors than the one asked for would save, where they bring the design nearer to fitting.
 
-    FIFOs take long to size, so without them it is told first which factors can be the best ones.
+    None where the planner may choose: it has weighed every reuse factor already.
     """
-    tried: list[tuple[float, BackendOptions, FpgaPlan]] = []
-    for reuse in TRIED_REUSE:
-        if reuse > (options.reuse_factor or 0):
-            asked = replace(options, reuse_factor=reuse)
-            plan = find_candidates(graph, asked).fastest()
-            least = estimate_plan(graph, board, asked, plan, with_fifos=False)
-            tried.append((overload(least.total, board.budget), asked, plan))
-    best = overload(found.total, board.budget)
+    if options.reuse_factor is None:
+        return ()
     helping: list[Saving] = []
-    for least, asked, plan in sorted(tried, key=lambda entry: entry[0]):
-        if least >= best:
-            break
-        total = estimate_plan(graph, board, asked, plan).total
-        if overload(total, board.budget) < best:
-            best = overload(total, board.budget)
-            helping.append(Saving(f"give --reuse-factor {asked.reuse_factor}", total))
+    for reuse in TRIED_REUSE:
+        if reuse > options.reuse_factor:
+            asked = replace(options, reuse_factor=reuse)
+            total = estimate_plan(graph, board, asked, find_candidates(graph, asked).fastest()).total
+            if overload(total, board.budget) < overload(found.total, board.budget):
+                helping.append(Saving(f"give --reuse-factor {reuse}", total))
     return tuple(helping)

@@ -76,7 +76,7 @@ def _resized(attrs: Attrs, before: TensorType, after: TensorType) -> Attrs:
     if before.shape == after.shape:
         return attrs
     if isinstance(attrs, PoolAttrs) and attrs.kernel == before.shape[1:3]:
-        return replace(attrs, kernel=after.shape[1:3])
+        return replace(attrs, kernel=(after.shape[1], after.shape[2]))
     if isinstance(attrs, ResizeAttrs):
         factors = integer_factors(attrs, before.shape)
         if factors is None:

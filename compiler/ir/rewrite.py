@@ -137,7 +137,7 @@ class GraphEditor:
         nodes = _sorted(self._live())
         used: set[str] = {*self.inputs, *self.outputs}
         for node in nodes:
-            used.update(name for name in (*node.inputs, *node.outputs) if name)
+            used.update(node.inputs, node.outputs)
         graph = Graph(
             self.name,
             tuple(self.inputs),
@@ -161,22 +161,21 @@ class GraphEditor:
             node = producers.get(wanted.pop())
             if node is not None and node.name not in live:
                 live.add(node.name)
-                wanted.extend(name for name in node.inputs if name)
+                wanted += node.inputs
         return [node for node in self.nodes if node.name in live]
 
 
 def _sorted(nodes: Iterable[Node]) -> list[Node]:
     """Topological order that keeps the given order wherever it is already valid."""
     pending = list(nodes)
-    made_here = {output for node in pending for output in node.outputs}
-    ready: set[str] = set()
+    awaited = {output for node in pending for output in node.outputs if output}
     ordered: list[Node] = []
     while pending:
         later: list[Node] = []
         for node in pending:
-            if all(name in ready or name not in made_here for name in node.inputs if name):
+            if awaited.isdisjoint(node.inputs):
                 ordered.append(node)
-                ready.update(node.outputs)
+                awaited.difference_update(node.outputs)
             else:
                 later.append(node)
         if len(later) == len(pending):

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boardfit.backend import find_backend
 from boardfit.backends.hls4ml.planning import estimate_plan, plan_graph, rank
 from boardfit.board import FpgaBoard, find_board
+from boardfit.estimate.budget import overload
 from boardfit.ir import Graph
 from boardfit.options import BackendOptions, Goal, IoType, Strategy
 from boardfit.plan.fpga import UNROLL_LIMIT, FpgaPlan, find_candidates, legal_reuse_factors, products_of
@@ -103,3 +105,15 @@ def test_every_plan_is_legal(sizes: list[int], goal: Goal, io_type: IoType, dsp:
         assert product.multipliers(layer.reuse_factor) < UNROLL_LIMIT
         assert layer.reuse_factor in legal_reuse_factors(product)
         assert layer.strategy is Strategy.RESOURCE or product.products < UNROLL_LIMIT
+
+
+def test_savings_are_told_for_a_reuse_factor_that_was_asked_for() -> None:
+    graph, small = dense_network(16, 16, 8), board(dsp=2, lut=100)
+    backend = find_backend("fpga")
+    free = backend.estimate(graph, small, BackendOptions())
+    asked = backend.estimate(graph, small, BackendOptions(reuse_factor=1))
+    assert not free.fits and not free.savings  # the planner has weighed them all
+    helping = [saving for saving in asked.savings if overload(saving.total, small.budget)]
+    assert helping and all(
+        overload(free.total, small.budget) <= 1.02 * overload(saving.total, small.budget) for saving in helping
+    )

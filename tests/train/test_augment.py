@@ -60,3 +60,17 @@ def test_copies_keep_bytes_labels_and_the_originals() -> None:
 def test_what_is_no_image_is_told() -> None:
     with pytest.raises(UsageError, match="holds no image of 8 x 10"):
         STILL.check((1, 81))
+
+
+def test_mixtures_lie_between_two_copies_and_have_no_label() -> None:
+    flat = np.repeat(np.arange(6, dtype=np.float32), 80).reshape(6, 1, 8, 10, 1)
+    found = augmented(TrainingData({"x": flat[:, 0]}), STILL, 4, seed=2, mix=0.5).inputs["x"]
+    levels = found.reshape(30, -1)
+    np.testing.assert_allclose(levels.std(axis=1), 0.0, atol=1e-6)
+    made = levels[6:, 0]
+    mixed = np.abs(made - np.rint(made)) > 1e-6
+    assert 4 <= mixed.sum() <= 20 and made.min() >= 0.0 and made.max() <= 5.0
+    with pytest.raises(UsageError, match="has no label"):
+        augmented(TrainingData({"x": flat[:, 0]}, np.arange(6)), STILL, 1, seed=2, mix=0.5)
+    with pytest.raises(UsageError, match="no share"):
+        augmented(TrainingData({"x": flat[:, 0]}), STILL, 1, seed=2, mix=1.5)
