@@ -18,7 +18,7 @@ import numpy as np
 from boardfit.backends.mcu.emulator import measure
 from boardfit.backends.mcu.kernel import Kernel, Site
 from boardfit.backends.mcu.kernels import variants_of
-from boardfit.backends.mcu.kernels.circulant import BLOCKS
+from boardfit.backends.mcu.kernels.circulant_layers import BLOCKS
 from boardfit.backends.mcu.machines import MACHINES
 from boardfit.backends.mcu.measurement import model_program, packed_inputs, unpacked_outputs
 from boardfit.backends.mcu.placement import Layer, place
