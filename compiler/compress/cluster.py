@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import UsageError
 from ..ir.graph import Graph
 from ..passes.base import Preserves
-from .layers import NewWeights, WeightLayer, check_names, pick, refuse_tied, replace_weights, weight_layers
+from .layers import NewWeights, WeightLayer, by_layer, pick, refuse_tied, replace_weights, weight_layers
 from .least_squares_1d import optimal_clusters
 
 ITERATIONS = 200
@@ -175,11 +175,10 @@ class ShareWeights:
 
     def __call__(self, graph: Graph) -> Graph:
         """The graph with shared weights."""
-        if isinstance(self.clusters, Mapping):
-            check_names(graph, self.clusters)
+        choices = by_layer(graph, self.clusters)
         changes: dict[str, NewWeights] = {}
         for layer in weight_layers(graph):
-            clusters = pick(self.clusters, layer.name) if isinstance(self.clusters, Mapping) else self.clusters
+            clusters = pick(choices, layer.name)
             if clusters is not None:
                 changes[layer.name] = self.shared(layer, clusters)
         return replace_weights(graph, changes)
@@ -240,11 +239,10 @@ class TieWeights:
 
     def __call__(self, graph: Graph) -> Graph:
         """The graph with tied weights."""
-        if isinstance(self.buckets, Mapping):
-            check_names(graph, self.buckets)
+        choices = by_layer(graph, self.buckets)
         changes: dict[str, NewWeights] = {}
         for place, layer in enumerate(weight_layers(graph)):
-            asked = pick(self.buckets, layer.name) if isinstance(self.buckets, Mapping) else self.buckets
+            asked = pick(choices, layer.name)
             if asked is None:
                 continue
             if not asked > 0 or (asked > 1 and asked != int(asked)):

@@ -22,7 +22,7 @@ from ..passes.base import Preserves
 from .acceptance import Refusal, judge
 from .chains import Chain, Piece
 from .fire_module import FireModule, make_fire, put_fire
-from .layers import NewWeights, WeightLayer, check_names, pick, weight_layers
+from .layers import NewWeights, WeightLayer, by_layer, pick, weight_layers
 from .reconstruction import LayerProblem, compress_layers
 from .share_filters import shareable
 
@@ -64,11 +64,9 @@ class SeparateDepthwise:
         Raises:
             UsageError: a multiplier below 1, or a name that no layer has.
         """
-        choices = self.multiplier if isinstance(self.multiplier, Mapping) else {"*": self.multiplier}
+        choices = by_layer(graph, self.multiplier)
         if any(choice < 1 for choice in choices.values()):
             raise UsageError("a depth multiplier is at least 1", hint="1, as in MobileNet")
-        if isinstance(self.multiplier, Mapping):
-            check_names(graph, self.multiplier)
         sizes = {layer.name: pick(choices, layer.name) for layer in weight_layers(graph)}
         chosen, refused = _split(graph, {name: size for name, size in sizes.items() if size}, _separable_size)
 
@@ -117,11 +115,9 @@ class MakeFire:
         Raises:
             UsageError: a share out of range, or a name that no layer has.
         """
-        choices = self.squeeze if isinstance(self.squeeze, Mapping) else {"*": self.squeeze}
+        choices = by_layer(graph, self.squeeze)
         if not all(0.0 < choice <= 1.0 for choice in choices.values()):
             raise UsageError("shares of channels are above 0 and at most 1", hint="0.5")
-        if isinstance(self.squeeze, Mapping):
-            check_names(graph, self.squeeze)
         sizes = {layer.name: pick(choices, layer.name) for layer in weight_layers(graph)}
         chosen, refused = _split(graph, {name: size for name, size in sizes.items() if size}, _fire_size)
 

@@ -18,7 +18,7 @@ from ..ir.encoding import Tie
 from ..ir.graph import Graph
 from ..passes.base import Preserves
 from .acceptance import Refusal, judge
-from .layers import NewWeights, WeightLayer, check_names, pick, weight_layers
+from .layers import NewWeights, WeightLayer, by_layer, pick, weight_layers
 from .reconstruction import LayerProblem, compress_layers
 from .share_filters import shareable
 
@@ -52,11 +52,9 @@ class CutFilters:
         Raises:
             UsageError: a size below 2, or a name that no layer has.
         """
-        sizes = self.size if isinstance(self.size, Mapping) else {"*": self.size}
+        sizes = by_layer(graph, self.size)
         if any(size < 2 for size in sizes.values()):
             raise UsageError("a meta filter has at least two taps a side", hint="4 holds four filters of 3x3")
-        if isinstance(self.size, Mapping):
-            check_names(graph, self.size)
         chosen: dict[str, int] = {}
         refusals: list[Refusal] = []
         for layer in weight_layers(graph):

@@ -214,6 +214,18 @@ def pick(choices: Mapping[str, Choice], layer: str) -> Choice | None:
     return None
 
 
+def by_layer(graph: Graph, choice: Choice | Mapping[str, Choice]) -> Mapping[str, Choice]:
+    """What `pick` takes, of one choice for all layers or of choices by name or pattern.
+
+    Raises:
+        UsageError: a name or pattern that fits no layer.
+    """
+    if not isinstance(choice, Mapping):
+        return {"*": choice}
+    check_names(graph, choice)
+    return choice
+
+
 def check_names(graph: Graph, patterns: Iterable[str]) -> None:
     """Refuse names and patterns that fit no layer.
 

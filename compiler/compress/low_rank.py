@@ -19,7 +19,7 @@ from ..ir.graph import Graph
 from ..passes.base import Preserves
 from .chains import Chain, run_chain, run_layer
 from .factoring import MULTIPLE, Factoring, factored, factored_shape
-from .layers import WeightLayer, check_names, pick, weight_layers
+from .layers import WeightLayer, by_layer, check_names, pick, weight_layers
 from .reconstruction import LayerProblem, compress_layers
 from .resource_rule import kept_dear
 from .schemes import Ranks, Scheme, applies, full_ranks, parameters, saves
@@ -91,11 +91,9 @@ class LowRank:
         return min(chains, key=lambda chain: chain_error(problem, chain), default=None)
 
     def _check(self, graph: Graph) -> None:
-        shares = self.share.values() if isinstance(self.share, Mapping) else [self.share]
-        if not all(0.0 < share <= 1.0 for share in shares) or self.multiple < 1:
+        shares = by_layer(graph, self.share)
+        if not all(0.0 < share <= 1.0 for share in shares.values()) or self.multiple < 1:
             raise UsageError("shares of weights are above 0 and at most 1, and the multiple is at least 1", hint="0.5")
-        if isinstance(self.share, Mapping):
-            check_names(graph, self.share)
         if self.ranks is None:
             return
         if self.scheme is None:

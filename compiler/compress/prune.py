@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import UsageError
 from ..ir.graph import Graph
 from ..passes.base import Preserves
-from .layers import NewWeights, WeightLayer, check_names, pick, refuse_tied
+from .layers import NewWeights, WeightLayer, by_layer, check_names, pick, refuse_tied
 from .reconstruction import LayerProblem, compress_layers
 from .saliency import Criterion, saliency
 
@@ -116,12 +116,9 @@ class Prune:
 
     def __call__(self, graph: Graph) -> Graph:
         """The pruned graph, float weights, zeros promised."""
-        shares = self.sparsity if isinstance(self.sparsity, Mapping) else {"*": self.sparsity}
-        for share in shares.values():
+        for share in by_layer(graph, self.sparsity).values():
             if not 0.0 <= share < 1.0:
                 raise UsageError(f"sparsity {share:g} is not in 0 .. 1", hint="0.8 removes four weights of five")
-        if isinstance(self.sparsity, Mapping):
-            check_names(graph, self.sparsity)
         if isinstance(self.pattern, Mapping):
             check_names(graph, self.pattern)
         if self.allocation is Allocation.GLOBAL:

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import UsageError
 from ..ir.graph import Graph
 from ..passes.base import Preserves
-from .layers import NewWeights, check_names, pick, refuse_tied, weight_layers
+from .layers import NewWeights, by_layer, pick, refuse_tied, weight_layers
 from .reconstruction import LayerProblem, compress_layers
 from .units import Units, cut_units, find_units
 
@@ -46,9 +46,7 @@ class PruneUnits:
 
     def __call__(self, graph: Graph) -> Graph:
         """The smaller graph, readers refitted."""
-        shares = self.share if isinstance(self.share, Mapping) else {"*": self.share}
-        if isinstance(self.share, Mapping):
-            check_names(graph, self.share)
+        shares = by_layer(graph, self.share)
         if not all(0.0 <= share < 1.0 for share in shares.values()) or self.multiple < 1:
             raise UsageError("shares of units are in 0 .. 1, and the multiple is at least 1", hint="0.25")
         if self.competing and isinstance(self.share, Mapping):

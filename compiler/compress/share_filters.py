@@ -22,7 +22,7 @@ from ..ir.graph import Graph
 from ..passes.base import Preserves
 from .acceptance import Refusal, judge
 from .filter_transforms import SQUARE, Group, Transform, find_transform, tie_groups, weight_order
-from .layers import NewWeights, WeightLayer, check_names, pick, weight_layers
+from .layers import NewWeights, WeightLayer, by_layer, pick, weight_layers
 from .reconstruction import LayerProblem, compress_layers
 
 IDENTITY = Transform(0)
@@ -65,19 +65,16 @@ class ShareFilters:
         """
         for name in self.transforms:
             find_transform(name)
-        shares = self.copies if isinstance(self.copies, Mapping) else {"*": self.copies}
-        for share in shares.values():
+        for share in by_layer(graph, self.copies).values():
             if not 0.0 <= share < 1.0:
                 raise UsageError(f"a share of copies of {share:g} is not in 0 .. 1", hint="0.5 halves the filters")
-        if isinstance(self.copies, Mapping):
-            check_names(graph, self.copies)
         made, refused = self.judged(graph)
         self.refused.extend(map(str, refused))
         return made
 
     def judged(self, graph: Graph) -> tuple[Graph, tuple[Refusal, ...]]:
         """The graph with tied filters, and the layers that were refused."""
-        shares = self.copies if isinstance(self.copies, Mapping) else {"*": self.copies}
+        shares = by_layer(graph, self.copies)
         chosen = {layer.name: pick(shares, layer.name) or 0.0 for layer in weight_layers(graph) if shareable(layer)}
         wanted = frozenset(name for name, share in chosen.items() if share > 0.0)
 

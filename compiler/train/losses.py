@@ -43,6 +43,11 @@ class Answers:
     teacher_outputs: tuple[str, ...]
     projections: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def logits(self) -> list[tuple[Tensor, Tensor]]:
+        """(student's, teacher's) logits of each output, (batch, classes)."""
+        names = zip(self.student_logits, self.teacher_logits, strict=True)
+        return [(_rows(self.student[own]), _rows(self.teacher[other])) for own, other in names]
+
 
 @dataclass(frozen=True, slots=True)
 class Labels:
@@ -79,10 +84,9 @@ class Distillation:
         """Mean over the batch."""
         tf = tensorflow()
         total = 0.0
-        for own, other in zip(answers.student_logits, answers.teacher_logits, strict=True):
-            student = _rows(answers.student[own]) / self.temperature
-            teacher = tf.nn.softmax(_rows(answers.teacher[other]) / self.temperature)
-            total += tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(teacher, student))
+        for student, teacher in answers.logits():
+            soft = tf.nn.softmax(teacher / self.temperature)
+            total += tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(soft, student / self.temperature))
         return self.temperature**2 * total
 
 
@@ -118,8 +122,8 @@ class LogitError:
         """Mean over batch and classes, summed over the outputs."""
         tf = tensorflow()
         total = 0.0
-        for own, other in zip(answers.student_logits, answers.teacher_logits, strict=True):
-            error = _rows(answers.student[own]) - _rows(answers.teacher[other])
+        for student, teacher in answers.logits():
+            error = student - teacher
             total += tf.reduce_mean(tf.square(error - tf.reduce_mean(error, axis=1, keepdims=True)))
         return total
 
@@ -142,11 +146,10 @@ class PseudoLabels:
         """Mean over the batch, summed over the outputs."""
         tf = tensorflow()
         total = 0.0
-        for own, other in zip(answers.student_logits, answers.teacher_logits, strict=True):
-            teacher = _rows(answers.teacher[other])
+        for student, teacher in answers.logits():
             sure = tf.cast(tf.reduce_max(tf.nn.softmax(teacher), axis=1) >= self.confidence, tf.float32)
             classes = tf.argmax(teacher, axis=1)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, _rows(answers.student[own]))
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, student)
             total += tf.reduce_mean(sure * losses)
         return total
 
@@ -169,9 +172,8 @@ class Imitation:
         """Mean over the batch, summed over the outputs."""
         tf = tensorflow()
         total = 0.0
-        for place, output in enumerate(answers.student_outputs):
-            own, other = answers.student_logits[place], answers.teacher_logits[place]
-            student, teacher = _rows(answers.student[own]), _rows(answers.teacher[other])
+        names = zip(answers.student_logits, answers.student_outputs, strict=True)
+        for (own, output), (student, teacher) in zip(names, answers.logits(), strict=True):
             if own != output:
                 soft = tf.nn.softmax(teacher / self.temperature)
                 losses = tf.nn.softmax_cross_entropy_with_logits(soft, student / self.temperature)
