@@ -10,6 +10,7 @@ import numpy as np
 from boardfit.ir import Affine
 from boardfit.numerics import Requantization
 from boardfit.ops.activation import Activation
+from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.linear import centred_weights, linear_requantization
 from boardfit.plan.overlap import safe_distance, window_distance
 
@@ -157,6 +158,20 @@ def initialisers(**fields: int | str) -> tuple[tuple[str, str], ...]:
 def literals(*values: int) -> tuple[Literal, ...]:
     """Integer arguments."""
     return tuple(Literal(str(value)) for value in values)
+
+
+def window_fields(kernel: tuple[int, int], attrs: Conv2DAttrs) -> dict[str, int]:
+    """Fields of the shape of a kernel that places each window itself."""
+    return {
+        "kernel_height": kernel[0],
+        "kernel_width": kernel[1],
+        "stride_y": attrs.strides[0],
+        "stride_x": attrs.strides[1],
+        "dilation_y": attrs.dilations[0],
+        "dilation_x": attrs.dilations[1],
+        "top": attrs.pads[0],
+        "left": attrs.pads[1],
+    }
 
 
 def window_overlap(

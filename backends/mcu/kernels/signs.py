@@ -26,6 +26,7 @@ from .common import (
     requantization_literal,
     requantizer,
     suffix,
+    window_fields,
 )
 from .int8_layers import images_of
 
@@ -152,14 +153,7 @@ def _lower_convolution(site: Site) -> Lowered:
         width=width,
         channels=channels,
         words=of_pixel,
-        kernel_height=kh,
-        kernel_width=kw,
-        stride_y=attrs.strides[0],
-        stride_x=attrs.strides[1],
-        dilation_y=attrs.dilations[0],
-        dilation_x=attrs.dilations[1],
-        top=attrs.pads[0],
-        left=attrs.pads[1],
+        **window_fields((kh, kw), attrs),
         output_height=rows,
         output_width=columns,
         outputs=outputs,

@@ -14,7 +14,7 @@ from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.plan.overlap import safe_distance
 
 from ..kernel import Const, Function, Kernel, Lowered, Record, Scratch, Site, Table
-from .common import initialisers, linear_parameters
+from .common import initialisers, linear_parameters, window_fields
 from .int8_layers import (
     Rows,
     clamps,
@@ -114,14 +114,7 @@ def _lower_convolution(site: Site) -> Lowered:
         height=height,
         width=width,
         channels=channels,
-        kernel_height=kh,
-        kernel_width=kw,
-        stride_y=attrs.strides[0],
-        stride_x=attrs.strides[1],
-        dilation_y=attrs.dilations[0],
-        dilation_x=attrs.dilations[1],
-        top=attrs.pads[0],
-        left=attrs.pads[1],
+        **window_fields((kh, kw), attrs),
         output_width=columns,
         pixels=pixels,
         outputs=outputs,
