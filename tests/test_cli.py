@@ -102,6 +102,15 @@ def test_compile_and_verify(
     assert "equal to the reference" in capsys.readouterr().out
 
 
+def test_without_a_folder_it_is_named_for_model_and_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _run(monkeypatch, "compile", DIGITS, "-b", "pico", *DATA) == 0
+    assert "next: boardfit verify digits-raspberry-pi-pico" in capsys.readouterr().out
+    assert (tmp_path / "digits-raspberry-pi-pico" / MANIFEST).is_file()
+
+
 def test_a_difference_is_exit_code_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -77,7 +77,9 @@ def compile(
     *,
     model: ModelArgument,
     board: BoardOption,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write.", show_default="./MODEL-BOARD")
+    ] = None,
     network: NetworkGroup,
     sources: SourcesGroup,
     design: DesignGroup,
@@ -90,13 +92,16 @@ def compile(
 ) -> None:
     """Compile a model for a board: C sources for a microcontroller, an hls4ml project for an FPGA."""
     from .. import api
+    from ..board import find_board
     from ..tables import compilation_tables
 
     asked = {"single_header": sources.single_header, "format": sources.project_format, "project": project}
     options = api_options(network, design, **asked)
-    made = api.compile(model, board, output=output, dump_ir=dump_ir, **options)
+    target = find_board(board)
+    folder = output or Path(f"{Path(model).stem}-{target.name}")
+    made = api.compile(model, target, output=folder, dump_ir=dump_ir, **options)
     if as_json:
-        print_json({"folder": str(output), "digest": made.artifact.digest, "estimate": made.estimate})
+        print_json({"folder": str(folder), "digest": made.artifact.digest, "estimate": made.estimate})
     else:
         print_tables(compilation_tables(made))
 
