@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from boardfit.compress.compact_layers import MakeFire, SeparateDepthwise
+from boardfit.compress.cut_filters import CutFilters
 from boardfit.compress.layers import weight_layers
 from boardfit.compress.ptq import quantize_for_mcu
 from boardfit.compress.share_filters import ShareFilters
@@ -53,10 +54,12 @@ SHARED: dict[str, Rewrite] = {
 """Half of the filters are copies of the other half; three seeds."""
 
 ONCE: dict[str, Rewrite] = {
+    "MBA": lambda graph, data: ShareFilters(data, ("multi-bias",), {"conv*": 0.5})(graph),
+    "DCNN": lambda graph, data: CutFilters(data, {"conv*": 4})(graph),
     "depthwise-separable": lambda graph, data: SeparateDepthwise(data, {"conv2": 1, "conv3": 1})(graph),
     "fire": lambda graph, data: MakeFire(data, {"conv2": 0.75, "conv3": 0.75})(graph),
 }
-"""Compact layers; one seed."""
+"""Other transferred filters and compact layers; one seed."""
 
 REWRITES: dict[str, Rewrite] = {**SHARED, **ONCE}
 FORCED = {"TCNN": {"conv2": "transferred", "conv3": "transferred"}}
