@@ -1,8 +1,9 @@
 """A small CIFAR-10 network with transferred filters and compact layers: errors, bytes, instructions.
 
 The dense network is trained on the 5,500 training images of the corpus that are not set aside, deformed anew in every
-epoch. Each rewrite starts from it: transferred filters are trained on the labels and the dense network's answers, and so is
-the dense network itself, as a control; compact layers for a few epochs on its answers alone. Errors are the integer interpreter's on the 2,000 test images.
+epoch. Each rewrite starts from it: transferred filters are trained on the labels and the dense network's answers, and
+so is the dense network itself, as a control; compact layers for a few epochs on its answers alone. Errors are the
+integer interpreter's on the 2,000 test images.
 """
 
 from __future__ import annotations
