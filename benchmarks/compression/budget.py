@@ -16,12 +16,14 @@ import numpy as np
 from boardfit.backend import find_backend
 from boardfit.board import Board, find_board
 from boardfit.compress.chains import placed_sources
+from boardfit.compress.grids import GridKind
 from boardfit.estimate.report import Estimate
 from boardfit.ir import Graph
 from boardfit.measure import real_outputs
 from boardfit.metrics import top1
 from boardfit.options import BackendOptions, ImportOptions, Optimize, QuantizeOptions
 from boardfit.prepare import Prepared, lower_for_board, prepare
+from boardfit.solver.forms import Form
 from boardfit.solver.search import Assignment, Budgeted, apply_forms, choose_forms, predicted_loss
 from boardfit.solver.table import FormTable, make_table
 
@@ -121,24 +123,26 @@ class _Session:
             name = f"solver, {self.case.limit} B"
             rows.append(self.row(name, self.bytes(found), found, self.accuracy(found.integer), seconds))
         print_rows(f"{self.case.name}: weights within {self.case.limit} bytes", rows)
-        rows += self.without_structures()
+        rows += self.without_families()
         rows += self.grid()
         return rows
 
-    def without_structures(self) -> list[Row]:
-        """The same budget without forms that change a layer's structure (low rank and the like)."""
+    def without_families(self) -> list[Row]:
+        """The same budget with pruning, sharing and 2 to 8 bits alone: no low rank, no structured matrices, no
+        transferred filters, no binary or ternary weights.
+        """
         found, seconds = self.within(self.case.limit, self.simple)
-        name = f"solver without structures, {self.case.limit} B"
+        name = f"solver without the other families, {self.case.limit} B"
         if found is None:
             return [{"case": self.case.name, "recipe": name, "proof": "infeasible"}]
         rows = [self.row(name, self.bytes(found), found, self.accuracy(found.integer), seconds)]
-        print_rows(f"{self.case.name}: forms that leave layers as they are", rows)
+        print_rows(f"{self.case.name}: pruning, sharing and 2 to 8 bits alone", rows)
         return rows
 
     @property
     def simple(self) -> FormTable:
-        """The table without forms that change a layer's structure."""
-        entries = (tuple(e for e in row if e.form.structure is None) for row in self.table.entries)
+        """The table without the other families."""
+        entries = (tuple(e for e in row if not _of_other_family(e.form)) for row in self.table.entries)
         return replace(self.table, entries=tuple(entries))
 
     def within(self, limit: int, table: FormTable | None = None) -> tuple[Budgeted | None, float]:
@@ -173,7 +177,7 @@ class _Session:
             best = min(fitting, default=(float("inf"), "none fits"))
             simple = choose_forms(self.simple, {"flash": float(limit) + 0.5})
             without = None if simple is None else predicted_loss(self.simple, simple)
-            structured = sum(form.structure is not None for form in forms)
+            others = sum(_of_other_family(form) for form in forms)
             loss = predicted_loss(self.table, forms)
             rows.append(
                 {
@@ -183,8 +187,8 @@ class _Session:
                     "loss": round(loss, 5),
                     "uniform": best[1],
                     **({"uniform_loss": round(best[0], 5)} if fitting else {}),
-                    **({} if without is None else {"loss_without_structures": round(without, 5)}),
-                    "structured_layers": structured,
+                    **({} if without is None else {"loss_without_others": round(without, 5)}),
+                    "other_layers": others,
                     "not_worse": not loss > best[0] + 1e-6,
                     "seconds": round(seconds, 3),
                 }
@@ -227,6 +231,11 @@ class _Session:
             "table_seconds": round(self.seconds, 1) if made else 0.0,
             "table_again_seconds": round(self.seconds_again, 1) if made else 0.0,
         }
+
+
+def _of_other_family(form: Form) -> bool:
+    """Whether a form is low rank, structured, transferred, binary or ternary."""
+    return form.structure is not None or form.grid in (GridKind.BINARY, GridKind.TERNARY)
 
 
 def graph_input(graph: Graph) -> str:
