@@ -154,6 +154,7 @@ def test_on_the_emulator(kernel: str, core: str) -> None:
             assert plan.layers[0].lowered.instructions == pytest.approx(measured, rel=0.25, abs=1200), graph.name
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(st.lists(st.integers(0, 1 << 30), min_size=12, max_size=12))
 def test_random_layers(seeds: list[int]) -> None:
