@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from boardfit.solver.ranks import ChooseRanks, needed
 from boardfit.solver.search import Assignment, apply_forms, choose_forms, predicted_loss
 from boardfit.solver.table import FormTable
 from boardfit.train.augment import ImageAugmentation, augmented
-from boardfit.train.losses import Distillation, Hints
+from boardfit.train.losses import Distillation, Hints, Loss
 from boardfit.train.options import Epoch, TrainingData, TrainOptions, as_real
 from boardfit.train.trainer import Training
 
@@ -58,12 +58,37 @@ FORMS = (
 )
 """What is tried for the layers of ic01; CP's depthwise layers take more cycles, see the page on compression."""
 
-SCHEDULE = TrainOptions(epochs=8, batch=64, learning_rate=6e-3, hold=0.3, relative=True)
 
 POOLED = "model/average_pooling2d/AvgPool_out"
 """The features of ic01 behind its last pooling."""
 
-LOSSES = (Distillation(1.0, temperature=4.0), Hints({POOLED: POOLED}, 1.0))
+BLOCKS = ("Relu__12_out_moved", "Relu__19_out_moved", "Relu__26_out_moved")
+"""The outputs of its three residual blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One training; the next begins where it ended, with deformed copies of its own."""
+
+    schedule: TrainOptions
+    losses: tuple[Loss, ...]
+
+
+STAGES = (
+    Stage(
+        TrainOptions(epochs=8, batch=64, learning_rate=6e-3, hold=0.3, relative=True),
+        (Distillation(1.0, temperature=4.0), Hints({POOLED: POOLED}, 1.0)),
+    ),
+    Stage(
+        TrainOptions(epochs=4, batch=64, learning_rate=3e-3, hold=0.2, relative=True),
+        (
+            Distillation(1.0, temperature=4.0),
+            Hints({POOLED: POOLED}, 1.0),
+            Hints({name: name for name in BLOCKS}, 10.0),
+        ),
+    ),
+)
+"""First the answers are imitated, then the blocks as well."""
 
 THIRD = 0.34
 
@@ -97,15 +122,17 @@ def cifar_row(name: str, seed: int, folder: Path, *, progress: bool) -> Row:
     forms = "; ".join(map(str, chosen.forms.values()))
     untrained = error_percent(integer(chosen.graph, data), test)
     print(f"  {name}: {untrained:.2f} % before training: {forms}", flush=True)
-    training = Training(
-        chosen.graph,
-        augmented(TrainingData(shaped(graph, images)), DEFORMATION, COPIES, seed, mix=MIX),
-        LOSSES,
-        replace(SCHEDULE, seed=seed),
-        teacher=graph,
-        checkpoint=folder / f"ic01-{name}.npz",
-    )
-    trained = training.run(progress=progress, after_epoch=_tell).graph
+    trained = chosen.graph
+    for index, stage in enumerate(STAGES):
+        training = Training(
+            trained,
+            augmented(TrainingData(shaped(graph, images)), DEFORMATION, COPIES, seed + 100 * index, mix=MIX),
+            stage.losses,
+            replace(stage.schedule, seed=seed),
+            teacher=graph,
+            checkpoint=folder / f"ic01-{name}-{index}.npz",
+        )
+        trained = training.run(progress=progress, after_epoch=_tell).graph
     made = integer(trained, data)
     found, error = cost(made, test, Optimize.SPEED), error_percent(made, test)
     row: dict[str, Value] = {
