@@ -47,7 +47,7 @@ MIX = 0.5
 """Share of the copies that are mixed with another one."""
 
 DEFORMATION = ImageAugmentation(32, 32, shift=3.0, rotation=5.0, scale=0.1, shear=0.05, flip=True)
-TARGETS = {"1.5x": 0.66, "2x": 0.48}
+TARGETS = {"1.5x": 0.66}
 """Row -> share of the cycles of the layers with weights that the chosen ranks may leave."""
 
 FORMS = (
