@@ -219,6 +219,10 @@ class Call:
     arguments: tuple[Argument, ...]
 
 
+MemoryFacts = tuple[int, tuple[tuple[int, int], ...], int | None, int, tuple[int, ...]]
+"""Of a lowered node: scratch bytes, overlaps, alias, its offset, places of assembled inputs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lowered:
     """A node in C.
@@ -251,6 +255,11 @@ class Lowered:
     assembled: tuple[int, ...] = ()
     instructions: int = 0
     note: str = ""
+
+    @property
+    def memory(self) -> MemoryFacts:
+        """All that the least bytes of an arena depend on."""
+        return self.scratch_bytes, tuple(self.overlap.items()), self.alias, self.alias_offset, self.assembled
 
     @property
     def functions(self) -> tuple[Function, ...]:

@@ -15,7 +15,7 @@ from boardfit.plan.order import Step, best_order
 
 from .choice import Candidate, choose
 from .code_size import core_key, function_size
-from .kernel import Function, Kernel, Lowered, Site
+from .kernel import Function, Kernel, Lowered, MemoryFacts, Site
 from .placement import Layer, buffers_of, overlaps_of, place, tensor_bytes
 from .variants import candidates, promising
 from .weight_formats import Forced, forced_format
@@ -205,10 +205,15 @@ def plan_as_is(
     def layers_of(chosen: Sequence[Candidate]) -> list[Layer]:
         return [Layer(node, *found) for node, found in zip(graph.nodes, chosen, strict=True)]
 
+    peaks: dict[tuple[MemoryFacts, ...], int] = {}
+
     def ram_bytes(chosen: Sequence[Candidate]) -> int:
-        layers = layers_of(chosen)
-        buffers, shared, _ = buffers_of(graph, layers)
-        return lower_bound(buffers, overlaps_of(graph, layers, shared, buffers)[0])[0]
+        facts = tuple(lowered.memory for _, lowered in chosen)  # many kernels of a layer are alike in them
+        if facts not in peaks:
+            layers = layers_of(chosen)
+            buffers, shared, _ = buffers_of(graph, layers)
+            peaks[facts] = lower_bound(buffers, overlaps_of(graph, layers, shared, buffers)[0])[0]
+        return peaks[facts]
 
     if limits is None:
         layers = layers_of(choose(options, optimize, code_bytes, ram_bytes))

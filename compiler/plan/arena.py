@@ -141,15 +141,27 @@ def lower_bound(buffers: Sequence[Buffer], overlaps: Overlaps) -> tuple[int, int
     At each step the live buffers are disjoint, except for one output and the inputs it may overwrite: of those, the
     largest union that the pairs force is counted, which is never more than what they occupy.
     """
-    peak, at = 0, 0
-    for step in sorted({buffer.first for buffer in buffers}):
-        live = {buffer.name: buffer for buffer in buffers if buffer.first <= step <= buffer.last}
-        pairs = [(live[o], live[i], d) for (o, i), d in overlaps.items() if o in live and i in live]
-        joined = {buffer.name for o, i, _ in pairs for buffer in (o, i)}
-        alone = sum(buffer.bytes for name, buffer in live.items() if name not in joined)
-        union = max((max(o.bytes, min(d, o.bytes) + i.bytes) for o, i, d in pairs), default=0)
-        if alone + union > peak:
-            peak, at = alone + union, step
+    known = {buffer.name: buffer for buffer in buffers}
+    pairs: dict[int, list[tuple[Buffer, Buffer, int]]] = {}
+    for (output, consumed), distance in overlaps.items():
+        if output in known and consumed in known:  # they meet at one step only
+            pairs.setdefault(known[output].first, []).append((known[output], known[consumed], distance))
+    changes: dict[int, int] = {}
+    for buffer in buffers:
+        changes[buffer.first] = changes.get(buffer.first, 0) + buffer.bytes
+        changes[buffer.last + 1] = changes.get(buffer.last + 1, 0) - buffer.bytes
+    starts = {buffer.first for buffer in buffers}
+    peak, at, live = 0, 0, 0
+    for step in sorted(changes):
+        live += changes[step]
+        if step not in starts:
+            continue
+        here = pairs.get(step, ())
+        joined = {buffer.name: buffer.bytes for o, i, _ in here for buffer in (o, i)}
+        union = max((max(o.bytes, min(d, o.bytes) + i.bytes) for o, i, d in here), default=0)
+        needed = live - sum(joined.values()) + union
+        if needed > peak:
+            peak, at = needed, step
     return peak, at
 
 
