@@ -377,7 +377,6 @@ def test_no_golden_text_is_left_over() -> None:
     [
         ["compile"],
         ["compile", "m.onnx", "-o", "x"],
-        ["compile", "m.onnx", "-b", "pico"],
         ["compile", "m.onnx", "-b", "pynq-z2", "-o", "x", "--goal", "speed"],
         ["boards", "--nope"],
         ["fly"],
