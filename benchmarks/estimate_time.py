@@ -1,8 +1,7 @@
 """How long `boardfit estimate` takes: `python -m benchmarks.estimate_time` (in make bench-estimator).
 
 Every model of the corpus, one board of each kind, a process of its own each time, with import of all libraries; the
-smallest of some runs, because other programs may be using the machine. Processor time (user) beside it: libraries that
-start threads make it more than the clock says. Rows {model, board, seconds, cpu_seconds, limit_seconds, runs} go to
+smallest of some runs, because other programs may be using the machine; processor time (user) beside it. Rows {model, board, seconds, cpu_seconds, limit_seconds, runs} go to
 benchmarks/results/estimate_time.json.
 """
 
@@ -26,6 +25,7 @@ def times(model: str, board: str) -> tuple[float, float] | None:
     """(seconds, user seconds) of one estimate, or None where the model is refused."""
     command = [sys.executable, "-m", "boardfit.cli", "estimate", str(corpus.model_path(model)), "--board", board]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["OPENBLAS_NUM_THREADS"] = "1"  # its threads wait busily, and there is no large matrix product
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime, time.perf_counter()
     done = subprocess.run(command, capture_output=True, env=environment)
     seconds = time.perf_counter() - start
