@@ -1,8 +1,8 @@
 """How long `boardfit estimate` takes: `python -m benchmarks.estimate_time` (in make bench-estimator).
 
 Every model of the corpus, one board of each kind, a process of its own each time, with import of all libraries; the
-smallest of some runs, because other programs may be using the machine; processor time (user) beside it. Rows {model, board, seconds, cpu_seconds, limit_seconds, runs} go to
-benchmarks/results/estimate_time.json.
+smallest of some runs, because other programs may be using the machine; processor time (user) beside it. Rows {model,
+board, seconds, cpu_seconds, limit_seconds, runs} go to benchmarks/results/estimate_time.json.
 """
 
 from __future__ import annotations
