@@ -38,7 +38,7 @@ from boardfit.metrics import agreement, snr_db
 from boardfit.options import BackendOptions, QuantizeOptions
 from boardfit.passes.output_softmax import DropOutputSoftmax
 from boardfit.plan.fpga import UNROLL_LIMIT
-from boardfit.plan.stream_schedule import simulate
+from boardfit.plan.stream_simulation import simulate
 from boardfit.resources import Resources
 
 from . import corpus

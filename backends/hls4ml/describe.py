@@ -75,10 +75,14 @@ REPORTED = ("lut", "ff", "dsp", "bram18", "uram")
 """Resources that the vendor's reports list."""
 
 
-def describe_layers(
+def describe_streams(
     graph: Graph, network: LayerList, plan: FpgaPlan, board: FpgaBoard, clock_ns: float, tool: HlsTool
-) -> DesignDescription:
-    """The whole project, with the layers hls4ml inserts by itself (padding and copies of streams), but no FIFOs."""
+) -> tuple[DesignDescription, Mapping[FifoKey, Fifo], Streams | None]:
+    """The whole project, with the layers hls4ml inserts by itself (padding and copies of streams).
+
+    Returns:
+        The design, the FIFOs of a streamed project, and the processes that their depths follow from.
+    """
     shapes = layer_shapes(graph, network)
     made = {layer.name: layer for layer in network.layers}
     layers: list[LayerDescription] = []
@@ -87,23 +91,11 @@ def describe_layers(
         readers = sum(other.inputs.count(layer.name) for other in network.layers)
         if plan.io_type is IoType.STREAM and readers + (layer.name in network.outputs) > 1:
             layers.append(_plain(f"clone_{layer.name}", "clone", layer, shapes[layer.name], plan.io_type))
-    return DesignDescription(graph.name, tuple(layers), board.part, clock_ns, plan.io_type.value, tool.value)
-
-
-def describe_streams(
-    graph: Graph, network: LayerList, plan: FpgaPlan, board: FpgaBoard, clock_ns: float, tool: HlsTool
-) -> tuple[DesignDescription, Mapping[FifoKey, Fifo], Streams | None]:
-    """The whole project.
-
-    Returns:
-        The design, the FIFOs of a streamed project, and the processes that their depths follow from.
-    """
-    design = describe_layers(graph, network, plan, board, clock_ns, tool)
+    design = DesignDescription(graph.name, tuple(layers), board.part, clock_ns, plan.io_type.value, tool.value)
     if plan.io_type is not IoType.STREAM:
         return design, {}, None
-    layers, pricing = design.layers, Pricing.of(design)
-    timings = [pricing.layer(layer).timing for layer in layers]
-    streams = make_streams(network, layer_shapes(graph, network), layers, timings)
+    pricing = Pricing.of(design)
+    streams = make_streams(network, shapes, layers, [pricing.layer(layer).timing for layer in layers])
     fifos = choose_fifos(streams, layers, board, packed=tool is HlsTool.VITIS)
     behind: dict[str, list[Fifo]] = {layer.name: [] for layer in layers}
     for key, fifo in fifos.items():

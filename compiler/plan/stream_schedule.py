@@ -1,4 +1,4 @@
-"""When processes that are joined by FIFOs read and write, how deep the FIFOs must be, and a simulator to check it.
+"""When processes that are joined by FIFOs read and write, and how deep the FIFOs must be.
 
 Every layer of a streamed design is a process: a loop whose steps read words, and write words some cycles later. Which
 step reads or writes which word is fixed by the layer (a 3x3 convolution writes its first word when it has read two
@@ -14,7 +14,7 @@ chapter 2). So these depths cost no cycle, and nothing locks up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,7 +159,7 @@ class _Unrolled:
         if last + 1 < len(bound):
             # nothing waits for what is left: it follows at once, so that no FIFO holds words for it
             rest = self.alone[last + 1 :]
-            after = int(bound[last]) + rest - self.alone[last] if last >= 0 else rest
+            after = rest - self.alone[last] + bound[last] if last >= 0 else rest
             bound[last + 1 :] = np.maximum(after, earliest[last + 1 :])
         bound -= self.alone
         np.minimum.accumulate(bound[::-1], out=bound[::-1])
@@ -212,8 +212,8 @@ def schedules(network: StreamNetwork) -> list[Schedule]:
     return [Schedule(runs.depths(times), latency, interval) for times in (late, runs.early(late))]
 
 
-def _latest_end(network: StreamNetwork) -> int:
-    """A time at which all is done, even if every process began when those before it have ended."""
+def _latest_time(network: StreamNetwork) -> int:
+    """No time of a schedule is later: every process begins when those before it have ended, and empties last of all."""
     ends = [0] * len(network.processes)
     ready = [0] * len(network.processes)
     for index, process in enumerate(network.processes):
@@ -221,7 +221,7 @@ def _latest_end(network: StreamNetwork) -> int:
         for channel in network.channels:
             if channel.producer == index:
                 ready[channel.consumer] = max(ready[channel.consumer], ends[index])
-    return max(ends, default=0)
+    return max(ends, default=0) + max((FRAMES * _span(p) + p.latency for p in network.processes), default=0)
 
 
 class _Runs:
@@ -229,8 +229,8 @@ class _Runs:
 
     def __init__(self, network: StreamNetwork) -> None:
         self.channels = network.channels
-        end = _latest_end(network)
-        dtype = next(kind for kind in TIMES if end < np.iinfo(kind).max)
+        latest = _latest_time(network)
+        dtype = next(kind for kind in TIMES if latest < np.iinfo(kind).max)
         self.runs = [_Unrolled(process, FRAMES, dtype) for process in network.processes]
         self.into: list[list[Channel]] = [[] for _ in self.runs]
         self.out: list[list[Channel]] = [[] for _ in self.runs]
@@ -298,118 +298,3 @@ def _held(taken: np.ndarray, read: np.ndarray) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-@dataclass(frozen=True, slots=True)
-class Simulation:
-    """A run with bounded FIFOs.
-
-    Attributes:
-        ends: cycle of the last output word of each inference; shorter if the network locked up.
-        blocked: name of each process that waits for ever -> what it waits for.
-        fullest: most words each channel held.
-    """
-
-    ends: tuple[int, ...]
-    blocked: Mapping[str, str]
-    fullest: tuple[int, ...]
-
-
-class _Fifo:
-    """Times at which words were written and read; a place is free one cycle after its word was read."""
-
-    def __init__(self, producer: str, consumer: str, depth: int) -> None:
-        self.producer, self.consumer, self.depth = producer, consumer, depth
-        self.written: list[int] = []
-        self.read: list[int] = []
-        self.fullest = 0
-
-    def write(self, time: int) -> None:
-        """One word, which can be read from `time` on."""
-        self.written.append(time)
-        free = len(self.read)
-        while free > 0 and self.read[free - 1] >= time:
-            free -= 1
-        self.fullest = max(self.fullest, len(self.written) - free)
-
-
-class _Runner:
-    """One process of the simulator: knows its place, and moves on while it can. A step moves one word a port."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.inputs: list[_Fifo | None] = [None] * len(process.reads)
-        self.outputs: list[_Fifo | None] = [None] * len(process.writes)
-        self.reading = [_at_steps(steps, process.steps) for steps in process.reads]
-        self.writing = [_at_steps(steps, process.steps) for steps in process.writes]
-        self.ends: list[int] = []
-        self.step = self.free = self.end = 0
-
-    def run(self, frames: int) -> tuple[bool, str]:
-        """Take steps until the process waits or `frames` are done: (whether it moved, what it waits for)."""
-        moved = False
-        inside = [(moves, fifo) for moves, fifo in zip(self.reading, self.inputs, strict=True) if fifo]
-        outside = [(moves, fifo) for moves, fifo in zip(self.writing, self.outputs, strict=True) if fifo]
-        ports = [moves for moves, fifo in zip(self.writing, self.outputs, strict=True) if fifo is None]
-        process, latency = self.process, self.process.latency
-        while len(self.ends) < frames:
-            begin, step = self.free, self.step
-            for moves, fifo in inside:
-                if moves[step]:
-                    if len(fifo.read) == len(fifo.written):
-                        return moved, f"a word from '{fifo.producer}'"
-                    begin = max(begin, fifo.written[len(fifo.read)])
-            for moves, fifo in outside:
-                if moves[step]:
-                    word = len(fifo.written) - fifo.depth
-                    if word >= len(fifo.read):
-                        return moved, f"a place in the FIFO to '{fifo.consumer}'"
-                    if word >= 0:
-                        begin = max(begin, fifo.read[word] + 1 - latency)
-            for moves, fifo in inside:
-                if moves[step]:
-                    fifo.read.append(begin)
-            for moves, fifo in outside:
-                if moves[step]:
-                    fifo.write(begin + latency)
-            if any(moves[step] for moves in ports):
-                self.end = begin + latency
-            moved = True
-            self.step = step + 1
-            self.free = begin + process.cycles
-            if self.step == process.steps:
-                self.free = begin + max(process.cycles, process.gap)
-                self.ends.append(self.end)
-                self.step = 0
-        return moved, ""
-
-
-def _at_steps(moving: np.ndarray, steps: int) -> bytes:
-    """For each step whether it moves a word."""
-    found = np.zeros(steps, np.uint8)
-    found[moving] = 1
-    return found.tobytes()
-
-
-def simulate(network: StreamNetwork, depths: Sequence[int], frames: int = 3) -> Simulation:
-    """Run the network word by word with FIFOs of these depths.
-
-    The order in which processes take turns does not change the result, which is a property of such networks.
-    """
-    runners = [_Runner(process) for process in network.processes]
-    fifos: list[_Fifo] = []
-    for channel, depth in zip(network.channels, depths, strict=True):
-        producer, consumer = runners[channel.producer], runners[channel.consumer]
-        fifo = _Fifo(producer.process.name, consumer.process.name, depth)
-        producer.outputs[channel.output] = consumer.inputs[channel.input] = fifo
-        fifos.append(fifo)
-    blocked: dict[str, str] = {}
-    moved = True
-    while moved:
-        turns = [runner.run(frames) for runner in runners]
-        moved = any(turn[0] for turn in turns)
-        blocked = {runner.process.name: turn[1] for runner, turn in zip(runners, turns, strict=True) if turn[1]}
-    sinks = [r for r in runners if not r.outputs or any(fifo is None for fifo in r.outputs)]
-    complete = min((len(r.ends) for r in sinks), default=0)
-    ends = tuple(max(r.ends[frame] for r in sinks) for frame in range(complete))
-    return Simulation(ends, blocked, tuple(fifo.fullest for fifo in fifos))

@@ -19,7 +19,7 @@ from boardfit.ops.add import AddAttrs
 from boardfit.ops.concat import ConcatAttrs
 from boardfit.options import BackendOptions, HlsTool, IoType
 from boardfit.plan.fpga import find_candidates
-from boardfit.plan.stream_schedule import simulate
+from boardfit.plan.stream_simulation import simulate
 
 from .networks import Builder, every_op, lowered
 

@@ -22,7 +22,7 @@ from boardfit.ir import Graph
 from boardfit.ops.activation import RELU
 from boardfit.options import BackendOptions, HlsTool, IoType, Strategy
 from boardfit.plan.fpga import FpgaPlan, LayerPlan, find_candidates
-from boardfit.plan.stream_schedule import simulate
+from boardfit.plan.stream_simulation import simulate
 
 from .networks import Builder, lowered
 

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boardfit.errors import InternalError
-from boardfit.plan.stream_schedule import Channel, Process, StreamNetwork, pipeline, schedules, simulate
+from boardfit.plan import stream_schedule
+from boardfit.plan.stream_schedule import Channel, Process, StreamNetwork, pipeline, schedules
+from boardfit.plan.stream_simulation import simulate
 
 SIDE = 8
 
@@ -137,3 +139,18 @@ def test_depths_cost_no_cycle(network: StreamNetwork) -> None:
         assert not run.blocked
         assert run.ends == boundless.ends == (found.latency, found.latency + found.interval)
         assert all(held <= depth for held, depth in zip(run.fullest, found.depths, strict=True))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.2, 0.3, 0.5, 0.9, 1.5])
+def test_long_schedules_do_not_wrap_around(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow writers whose last steps nobody reads, with ends around the largest number of 32 bits."""
+    cycles = round(share * 2**31 / (2 * SIDE * SIDE))
+    steps = np.arange(SIDE * SIDE)
+    tail = Process("tail", 2 * SIDE * SIDE, cycles, 3, (steps,), (steps,), cycles)
+    network = StreamNetwork(
+        (every("first", SIDE * SIDE), tail, every("last", SIDE * SIDE, cycles)),
+        (Channel(0, 0, 1, 0), Channel(1, 0, 2, 0)),
+    )
+    found = schedules(network)
+    monkeypatch.setattr(stream_schedule, "TIMES", (np.int64,))
+    assert schedules(network) == found

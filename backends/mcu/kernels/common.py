@@ -12,6 +12,7 @@ from boardfit.numerics import Requantization
 from boardfit.ops.activation import Activation
 from boardfit.ops.conv2d import Conv2DAttrs
 from boardfit.ops.linear import centred_weights, linear_requantization
+from boardfit.ops.pooling import PoolAttrs
 from boardfit.plan.overlap import safe_distance, window_distance
 
 from ..axes import WALK_AXES
@@ -160,7 +161,7 @@ def literals(*values: int) -> tuple[Literal, ...]:
     return tuple(Literal(str(value)) for value in values)
 
 
-def window_fields(kernel: tuple[int, int], attrs: Conv2DAttrs) -> dict[str, int]:
+def window_fields(kernel: tuple[int, int], attrs: Conv2DAttrs | PoolAttrs) -> dict[str, int]:
     """Fields of the shape of a kernel that places each window itself."""
     return {
         "kernel_height": kernel[0],

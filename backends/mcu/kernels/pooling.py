@@ -19,6 +19,7 @@ from .common import (
     requantization_literal,
     requantizer,
     suffix,
+    window_fields,
     window_overlap,
 )
 
@@ -50,14 +51,7 @@ def _geometry(site: Site, attrs: PoolAttrs) -> dict[str, int | str]:
         "height": height,
         "width": width,
         "channels": channels,
-        "kernel_height": attrs.kernel[0],
-        "kernel_width": attrs.kernel[1],
-        "stride_y": attrs.strides[0],
-        "stride_x": attrs.strides[1],
-        "dilation_y": attrs.dilations[0],
-        "dilation_x": attrs.dilations[1],
-        "top": attrs.pads[0],
-        "left": attrs.pads[1],
+        **window_fields(attrs.kernel, attrs),
     }
 
 
