@@ -20,7 +20,7 @@ from boardfit.estimate.fpga import (
     WeightStatistics,
 )
 from boardfit.estimate.fpga import LayerEstimate as FpgaLayer
-from boardfit.estimate.fpga.description import MATRIX_KINDS
+from boardfit.estimate.fpga.description import MATRIX_KINDS, whole_design
 from boardfit.estimate.fpga.layer_cost import Pricing
 from boardfit.estimate.report import Estimate, LayerEstimate
 from boardfit.ir import FixedPoint, Graph
@@ -91,7 +91,7 @@ def describe_streams(
         readers = sum(other.inputs.count(layer.name) for other in network.layers)
         if plan.io_type is IoType.STREAM and readers + (layer.name in network.outputs) > 1:
             layers.append(_plain(f"clone_{layer.name}", "clone", layer, shapes[layer.name], plan.io_type))
-    design = DesignDescription(graph.name, tuple(layers), board.part, clock_ns, plan.io_type.value, tool.value)
+    design = DesignDescription(graph.name, whole_design(layers), board.part, clock_ns, plan.io_type.value, tool.value)
     if plan.io_type is not IoType.STREAM:
         return design, {}, None
     pricing = Pricing.of(design)

@@ -92,6 +92,7 @@ GUESS: Mapping[str, Mapping[str, float]] = {
         "hold_products": 1,
         "accumulate_shared": 1,
         "outputs": 1,
+        "returned": 2,
         "hold_inputs": 3,
         "window": 2,
         "image": 1,

@@ -202,3 +202,13 @@ def test_parallel_convolution_restarts_at_once_in_vivado_only() -> None:
         for tool in ("vivado_hls 2020.1", "vitis_hls 2023.2")
     }
     assert found["vivado_hls 2020.1"] == 26 * 26 < found["vitis_hls 2023.2"]
+
+
+def test_a_layer_alone_holds_its_results_once_and_one_of_a_design_hands_them_on() -> None:
+    """A layer that is a function of a dataflow region keeps what it returns in registers of its own."""
+    layer = dense(reuse=512)
+    alone, among = estimate(of(*whole_design([layer]))), estimate(of(layer))
+    bits = layer.n_out * layer.accum_precision.width
+    assert alone.hls.ff.value < 1.5 * bits
+    assert 2.5 * bits < among.hls.ff.value < 4 * bits
+    assert whole_design([layer, layer]) == (layer, layer)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from .precision import Precision
 
@@ -77,7 +78,8 @@ class LayerDescription:
 
     `products` is the number of multiplications per output position (n_in * n_out of the matrix product that is
     evaluated at each position); `positions_in` / `positions_out` count image positions (1 for vectors). `inner`: part
-    of a larger function (a recurrent cell), nothing is buffered behind it. `fifos`: those the layer writes to; None
+    of a larger function (a recurrent cell), nothing is buffered behind it. `alone`: the only layer of its design, whose
+    results go to the ports at once. `fifos`: those the layer writes to; None
     where they are not known: then it is one that holds all words of an inference, which is hls4ml's default.
     """
 
@@ -113,6 +115,7 @@ class LayerDescription:
     stored_weights: int | None = None
     partitions: int | None = None
     inner: bool = False
+    alone: bool = False
     fifos: tuple[Fifo, ...] | None = None
     assumed: tuple[str, ...] = ()
 
@@ -125,6 +128,11 @@ class LayerDescription:
     def positions_out(self) -> int:
         """Output positions (pixels) the layer writes."""
         return max(1, self.height_out * self.width_out)
+
+
+def whole_design(layers: Sequence[LayerDescription]) -> tuple[LayerDescription, ...]:
+    """The layers of a whole design: a single one is marked as alone."""
+    return (replace(layers[0], alone=True),) if len(layers) == 1 else tuple(layers)
 
 
 @dataclass(frozen=True, slots=True)

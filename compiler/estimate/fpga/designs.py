@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 
-from .description import MATRIX_KINDS, RECURRENT_KINDS, DesignDescription, LayerDescription
+from .description import MATRIX_KINDS, RECURRENT_KINDS, DesignDescription, LayerDescription, whole_design
 from .reuse import nearest_reuse_factor
 from .rows import Row, Unreadable, canonical_kind, io_type_of, read_layer, text
 
@@ -51,7 +51,7 @@ def read_design(row: Row, paired: Row | None = None) -> DesignDescription | Unre
         layers += expand_recurrent(layer) if layer.kind in RECURRENT_KINDS else [layer]
     return DesignDescription(
         name=text(row, "design_id"),
-        layers=tuple(_with_activations(_chain(layers))),
+        layers=whole_design(_with_activations(_chain(layers))),
         part=text(row, "part"),
         clock_ns=_clock(row) or (_clock(paired) if paired else None) or DEFAULT_CLOCK_NS,
         io_type=io_type,

@@ -76,6 +76,8 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
         lut["fabric_multiply"] = m.fabric * layer.weight_precision.width * inputs
         ff["accumulate_shared"] = m.instances * accum
         ff["outputs"] = layer.n_out * accum
+        if not layer.alone:
+            ff["returned"] = layer.n_out * accum
         if stream:
             ff["hold_inputs"] = layer.n_in * inputs
         if per_output > 2 and layer.reuse_factor >= c.scalar("rom_index_depth"):
