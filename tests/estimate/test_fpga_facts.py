@@ -16,6 +16,7 @@ from boardfit.estimate.fpga import (
     nearest_reuse_factor,
     parse_precision,
 )
+from boardfit.estimate.fpga.description import whole_design
 from boardfit.estimate.fpga.memory import bram18_blocks
 from boardfit.estimate.fpga.multipliers import share_with_digits
 

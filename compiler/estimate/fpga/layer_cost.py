@@ -50,7 +50,7 @@ class Pricing:
         known = layer.kind in MATRIX_KINDS
         multipliers = count_multipliers(layer, self.device, self.coefficients) if known else None
         timing = layer_timing(layer, multipliers, self.clock, self.device)
-        parts = layer_ingredients(layer, multipliers, timing, self.coefficients)
+        parts = layer_ingredients(layer, multipliers, timing, self.coefficients, vitis=self.clock.vitis)
         return self._total(parts, timing)
 
     def connection(self, design: DesignDescription, layer: LayerDescription) -> LayerCost:

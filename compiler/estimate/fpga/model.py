@@ -44,7 +44,7 @@ class Analysis:
             for layer, m in zip(design.layers, self.multipliers, strict=True)
         )
         self.ingredients: tuple[Ingredients, ...] = tuple(
-            layer_ingredients(layer, m, t, coefficients)
+            layer_ingredients(layer, m, t, coefficients, vitis=self.clock.vitis)
             for layer, m, t in zip(design.layers, self.multipliers, self.timings, strict=True)
         )
         self.connections: Ingredients = connection_ingredients(design, coefficients)

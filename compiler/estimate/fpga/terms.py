@@ -33,7 +33,7 @@ class Ingredients:
     dsp: float
 
 
-def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coefficients) -> Ingredients:
+def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coefficients, *, vitis: bool) -> Ingredients:
     """Dense and convolution: the matrix product, plus line buffer and window where an image streams in."""
     inputs, accum = layer.input_precision.width, layer.accum_precision.width
     stream = layer.io_type == "io_stream"
@@ -68,9 +68,12 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
         lut["outputs"] = layer.n_out * accum
         if per_output > 1:
             lut["select_output"] = layer.n_out * accum
+            if vitis:
+                lut["index_vitis"] = 1.0
         if per_output > 2:
-            lut["scatter"] = m.instances * layer.n_out * accum
-            lut["index"] = 1.0
+            lut["scatter_vitis" if vitis else "scatter"] = m.instances * layer.n_out * accum
+            if not vitis:
+                lut["index"] = 1.0
         elif per_output < 1 and m.instances > layer.n_out:
             lut["gather"] = m.instances * inputs
         lut["fabric_multiply"] = m.fabric * layer.weight_precision.width * inputs
@@ -187,11 +190,16 @@ def _pool(layer: LayerDescription) -> Ingredients:
 
 
 def layer_ingredients(
-    layer: LayerDescription, multipliers: Multipliers | None, timing: Timing, coefficients: Coefficients
+    layer: LayerDescription,
+    multipliers: Multipliers | None,
+    timing: Timing,
+    coefficients: Coefficients,
+    *,
+    vitis: bool,
 ) -> Ingredients:
     """What one layer is built of."""
     if layer.kind in MATRIX_KINDS and multipliers is not None:
-        return _matrix(layer, multipliers, timing, coefficients)
+        return _matrix(layer, multipliers, timing, coefficients, vitis=vitis)
     if layer.kind == "softmax":
         return _softmax(layer, timing, coefficients)
     if layer.kind in ("pool", "global_pool"):
