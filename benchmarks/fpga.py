@@ -42,8 +42,7 @@ from boardfit.plan.stream_simulation import simulate
 from boardfit.resources import Resources
 
 from . import corpus
-from .readme import results
-from .results import Row, Value, print_rows, write_rows
+from .results import Row, Value, print_rows, results, write_rows
 
 BOARDS = ("pynq-z2", "arty-a7-100t")
 MODELS = ("digits", *corpus.HLS_EXAMPLES, "ad01", "ic01", "kws01")

@@ -17,9 +17,11 @@ from boardfit.board import FpgaBoard, McuBoard, shipped_boards
 from boardfit.plan.fpga import UNROLL_LIMIT
 
 from .corpus import ROOT
+from .estimator import pages
+from .results import markdown, results
 
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "docs" / "compression.md", ROOT / "docs" / "fpga-planning.md")
+PAGES = (README, *(ROOT / "docs" / name for name in ("compression.md", "estimates.md", "fpga-planning.md")))
 """Files with marked tables."""
 
 MARK = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -32,19 +34,6 @@ CORES = {
     "m0": "Cortex-M0+",
     "rv32": "RV32IMC",
 }
-
-
-def results(name: str) -> list[dict[str, Any]]:
-    """Rows of a benchmark; empty if it was never run."""
-    path = ROOT / "benchmarks" / "results" / f"{name}.json"
-    return list(json.loads(path.read_text())) if path.is_file() else []
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 def boards() -> str:
@@ -174,26 +163,6 @@ def compression() -> str:
     return markdown([*head, "bytes equal"], rows)
 
 
-def estimator() -> str:
-    """FPGA estimates beside reports of repositories that neither prices nor intervals have seen."""
-    asked = {"dsp": "<= 8 %", "lut": "<= 25 %", "ff": "<= 25 %", "bram18": "<= 20 %"}
-    cycles = {"latency": "<= 10 %", "ii": ">= 90 % exact"}
-    aims = {
-        "after synthesis": asked,
-        "HLS": cycles,
-        "HLS, without the sweep of single layers": dict.fromkeys(cycles, ""),
-    }
-    names = {"dsp": "DSP", "lut": "LUT", "ff": "FF", "bram18": "BRAM18", "latency": "latency", "ii": "interval"}
-    rows = []
-    for row in results("estimator_summary"):
-        aim = aims.get(row["group"], {}).get(row["resource"])
-        if aim is not None:
-            shares = [f"{row['exact']:.0%}", f"{row['inside']:.0%}"]
-            figure = [row["group"], names[row["resource"]], str(row["rows"]), f"{row['median_error']:.1%}"]
-            rows.append([*figure, *shares, aim])
-    return markdown(["report", "figure", "rows", "median error", "exact", "in 80 % interval", "aim"], rows)
-
-
 def methods() -> str:
     """HashedNets, fixed-point training and hints on LeNet-300-100."""
     rows = [
@@ -289,7 +258,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "methods": methods,
     "autoencoder": autoencoder,
     "codebook": codebook,
-    "estimator": estimator,
+    "estimator": pages.overview,
+    "estimates_synthesis": pages.synthesis,
+    "estimates_hls": pages.reports,
+    "estimates_layers": pages.layers,
     "fpga": fpga,
     "fpga_default": fpga_default,
 }

@@ -23,20 +23,12 @@ from boardfit.estimate.fpga.intervals import interval_of
 from ..results import Row, Value, write_rows
 from .corpus import Sample, corpus_folder
 from .fit import leave_one_out, load_samples
+from .pages import TARGETS
 from .spread import key_of, outcomes, spread_factors
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "estimator.json"
 SUMMARY = "estimator_summary"
 """Name of the results that are kept under version control: errors, but no figure of any report."""
-# What the estimator has to reach: median absolute relative error; for `ii` the share of rows that are exact.
-TARGETS: Mapping[tuple[str, str], float] = {
-    ("synthesis", "dsp"): 0.08,
-    ("synthesis", "lut"): 0.25,
-    ("synthesis", "ff"): 0.25,
-    ("synthesis", "bram18"): 0.20,
-    ("hls", "latency"): 0.10,
-    ("hls", "ii"): 0.90,
-}
 FIGURES = ("dsp", "lut", "ff", "bram18", "latency", "ii")
 # rule4ml 0.2.0 (graph network, default) on the jets model 16-64-32-32-5, <16,6>, U250, reuse 1, Latency; the report is
 # part 1 of the hls4ml tutorial. Both as measured for the survey of the peers, not run here.
@@ -95,7 +87,6 @@ def summary_table(title: str, groups: Mapping[str, Sequence[Judged]], stage: str
             if not rows:
                 continue
             exact = sum(row.predicted == row.actual for row in rows) / len(rows)
-            target = TARGETS.get((stage, name)) if group == "all" else None
             table.add_row(
                 group,
                 name,
@@ -104,19 +95,20 @@ def summary_table(title: str, groups: Mapping[str, Sequence[Judged]], stage: str
                 f"{median(row.error for row in rows):.1%}",
                 f"{exact:.0%}",
                 f"{sum(row.inside for row in rows) / len(rows):.0%}",
-                "" if target is None else (f">= {target:.0%} exact" if name == "ii" else f"<= {target:.0%}"),
+                TARGETS.get((stage, name), "") if group == "all" else "",
             )
     return table
 
 
-def summary_rows(groups: Mapping[str, Sequence[Judged]]) -> list[Row]:
-    """The lines of `summary_table` as {group, resource, rows, median_error, exact, inside}."""
+def summary_rows(stage: str, groups: Mapping[str, Sequence[Judged]]) -> list[Row]:
+    """The lines of `summary_table` as {stage, group, resource, rows, repositories, median_error, exact, inside}."""
     found: list[Row] = []
     for group, judged in groups.items():
         for name in FIGURES:
             rows = [row for row in judged if row.resource == name]
             if rows:
-                line: dict[str, Value] = {"group": group, "resource": name, "rows": len(rows)}
+                line: dict[str, Value] = {"stage": stage, "group": group, "resource": name, "rows": len(rows)}
+                line["repositories"] = len({row.sample.repository for row in rows})
                 line["median_error"] = round(median(row.error for row in rows), 4)
                 line["exact"] = round(sum(row.predicted == row.actual for row in rows) / len(rows), 4)
                 line["inside"] = round(sum(row.inside for row in rows) / len(rows), 4)
@@ -201,16 +193,18 @@ def main() -> int:
         matrix = layer.kind in ("dense", "conv", "depthwise", "pointwise")
         return f"{layer.kind} {layer.io_type[3:]}" + (f" {layer.strategy}" if matrix else "")
 
-    console.print(summary_table("After Vivado synthesis, per design", _grouped(built, repository), "synthesis"))
-    console.print(summary_table("HLS report, per design", _grouped(reported, origin), "hls"))
-    console.print(summary_table("HLS report, per layer", _grouped(layers, layer_kind), "layer"))
+    tables = {
+        "synthesis": ("After Vivado synthesis, per design", _grouped(built, repository)),
+        "hls": ("HLS report, per design", _grouped(reported, origin)),
+        "layer": ("HLS report, per layer", _grouped(layers, layer_kind)),
+    }
+    for stage, (title, groups) in tables.items():
+        console.print(summary_table(title, groups, stage))
     console.print(peer_table(designs))
     console.print("Rows not judged: " + "; ".join(f"{reason}: {count}" for reason, count in skipped.most_common()))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(as_json(designs), encoding="utf-8")
-    projects = [row for row in reported if row.sample.repository != sweep]
-    groups = {"after synthesis": built, "HLS": reported, "HLS, without the sweep of single layers": projects}
-    write_rows(SUMMARY, summary_rows({**groups, "HLS, per layer": layers}))
+    write_rows(SUMMARY, [row for stage, (_, groups) in tables.items() for row in summary_rows(stage, groups)])
     console.print(f"{len(designs)} rows written to benchmarks/results/{RESULTS.name}")
     return 0
 

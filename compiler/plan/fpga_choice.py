@@ -34,6 +34,9 @@ SHARE_WEIGHT = 0.1
 ROUGH_GAP, ROUGH_NODES = 0.02, 400
 """Relative gap and branch-and-bound nodes of programs that choose widths."""
 
+NEAREST_GAP = 2e-3
+"""Relative gap where nothing fits: how many times a board is exceeded is told in two digits."""
+
 ROUNDING = 1e-6
 """Slack of a limit that repeats what another solution reached, for the solver's own rounding."""
 
@@ -134,7 +137,8 @@ def choose(
     """
     space = _Space(problem, tuple(limits), goal, noise)
     if nearest:
-        found = solve(space.program([0.0] * space.size, overrun=1.0))
+        stretching = space.program([0.0] * space.size, overrun=1.0)
+        found = solve(dataclasses.replace(stretching, gap=NEAREST_GAP))
         return None if found is None else space.choice(found)
     if noise is not None:
         # many more candidates, and a model of the noise that is not exact either: near the optimum is enough

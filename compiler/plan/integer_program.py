@@ -1,4 +1,4 @@
-"""One option for each choice, within limits, at least cost: an integer program solved exactly by HiGHS.
+"""One option for each choice, within limits, at least cost: an integer program solved by HiGHS up to a given gap.
 
 The multiple-choice knapsack problem (Kellerer, Pferschy, Pisinger: Knapsack Problems, 2004, chapter 11) with two
 additions: a bottleneck (the largest `busy` of the chosen options counts) and ties between choices (an option may ask
@@ -7,6 +7,7 @@ for an option of another choice).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -29,6 +30,9 @@ COMPARED = 128
 
 BEYOND = 1e-4
 """Part by which the least that all choices use must exceed a limit before no solver is asked."""
+
+TURNS, STEP = 100, 8.0
+"""Turns in which weights of limits are sought before a solver is asked, and the first turn's step."""
 
 INFEASIBLE = 2
 """linprog's status where nothing keeps the limits."""
@@ -85,6 +89,9 @@ def solve(program: Program) -> list[int] | None:
         return []
     if not program.overrun and _beyond(program):
         return None
+    stretched = _stretched(program)
+    if stretched is not None:
+        return stretched
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     costs, rows, starts = _columns(program)
@@ -109,6 +116,33 @@ def _beyond(program: Program) -> bool:
         if least > limit + BEYOND * max(limit, 1.0):
             return True
     return False
+
+
+def _stretched(program: Program) -> list[int] | None:
+    """A solution where only stretching the limits costs anything, proven near the optimum, or None.
+
+    Limits have weights; the options that use least by weight tell a bound of the stretch, and limits they exceed more
+    get more weight (multiplicative weights: Plotkin, Shmoys, Tardos 1995, for packing). Designs that do not fit are
+    of this kind, with thousands of options: some rounds do, where a solver takes as long to load as all the rest.
+    """
+    options = (option for choice in program.choices for option in choice)
+    if not program.overrun or program.bottleneck or any(option.cost or option.needs for option in options):
+        return None
+    limits = np.maximum(program.limits, 1.0)
+    uses = [np.array([option.uses for option in choice]) / limits for choice in program.choices]
+    weights = np.full(len(limits), 1.0 / len(limits))
+    bound, best, taken = 1.0, np.inf, [0] * len(uses)
+    for turn in range(1, TURNS + 1):
+        lightest = [int(np.argmin(table @ weights)) for table in uses]
+        found = np.sum([table[index] for table, index in zip(uses, lightest, strict=True)], axis=0)
+        bound = max(bound, float(weights @ found))
+        if found.max() < best:
+            best, taken = float(found.max()), lightest
+        if best <= bound * (1.0 + program.gap):
+            return taken
+        weights = weights * np.exp(STEP / math.sqrt(turn) * (found / found.max() - 1.0))
+        weights /= weights.sum()
+    return None
 
 
 def solve_near(program: Program, keep: int = KEPT) -> list[int] | None:

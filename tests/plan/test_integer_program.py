@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boardfit.plan.integer_program import Option, Program, solve, solve_near, undominated
+from boardfit.plan.integer_program import GAP, Option, Program, solve, solve_near, undominated
 
 AMOUNT = st.integers(0, 9).map(float)
 
@@ -71,6 +72,21 @@ def test_what_does_not_fit_exceeds_the_limits_as_little_as_possible() -> None:
     choices = [[Option((8.0, 1.0), 0.0), Option((6.0, 6.0), 0.0)], [Option((4.0, 2.0), 0.0)]]
     assert solve(Program(choices, (5.0, 5.0))) is None
     assert solve(Program(choices, (5.0, 5.0), overrun=1.0)) == [1, 0]  # 10 and 8 of 5 against 12 and 3
+
+
+@settings(max_examples=200)
+@given(programs())
+def test_limits_are_stretched_as_little_as_possible_with_or_without_the_solver(program: Program) -> None:
+    choices = [[replace(option, cost=0.0) for option in choice] for choice in program.choices]
+
+    def stretch(taken: Sequence[Option]) -> float:
+        return max(1.0, *(sum(o.uses[i] for o in taken) / limit for i, limit in enumerate(program.limits)))
+
+    found = solve(Program(choices, program.limits, overrun=1.0))
+    assert found is not None
+    best = min(stretch(taken) for taken in itertools.product(*choices))
+    taken = [choice[i] for choice, i in zip(choices, found, strict=True)]
+    assert best <= stretch(taken) <= best * (1 + 2 * GAP)
 
 
 @settings(max_examples=60)
