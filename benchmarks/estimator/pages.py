@@ -52,19 +52,18 @@ def layers() -> str:
     lines = []
     for group, figures in groups.items():
         first = next(iter(figures.values()))
-        cells = [
-            f"{row['median_error']:.1%}, {row['exact']:.0%}, {row['inside']:.0%}" if (row := figures.get(name)) else ""
-            for name in NAMES
-        ]
+        cells = [_short(figures.get(name)) for name in NAMES]
         lines.append([group, str(first["rows"]), str(first["repositories"]), *cells])
     return markdown(["layers", "rows", "repositories", *NAMES.values()], lines)
 
 
 def _by_group(stage: str) -> str:
-    rows = [
-        [row["group"], str(row["repositories"]), *_figures(row)] for row in _summary() if row["stage"] == stage
-    ]
+    rows = [[row["group"], str(row["repositories"]), *_figures(row)] for row in _summary() if row["stage"] == stage]
     return markdown(["rows of", "repositories", *HEAD], rows)
+
+
+def _short(row: dict[str, Any] | None) -> str:
+    return f"{row['median_error']:.1%}, {row['exact']:.0%}, {row['inside']:.0%}" if row else ""
 
 
 def _figures(row: dict[str, Any]) -> list[str]:
