@@ -68,7 +68,7 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
         lut["outputs"] = layer.n_out * accum
         if per_output > 1:
             lut["select_output"] = layer.n_out * accum
-            if vitis:
+            if vitis:  # builds the choice of outputs from other multiplexers than Vivado HLS, at other prices
                 lut["index_vitis"] = 1.0
         if per_output > 2:
             lut["scatter_vitis" if vitis else "scatter"] = m.instances * layer.n_out * accum
