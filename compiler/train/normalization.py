@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..compress.layers import WeightLayer, weight_layers
+from ..errors import UsageError
 from ..ir.graph import Graph, Node
 from ..ops.activation import NONE
 from ..ops.conv2d import Conv2DAttrs
@@ -24,7 +25,8 @@ from .runtime import tensorflow
 Tensor = Any
 
 MOMENTUM = 0.95
-EPSILON = 1e-5
+EPSILON = 1.001e-5
+"""The smallest that TensorFlow's fused operation takes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,19 +75,44 @@ class Normalization:
         """The layer's output; in training by the statistics of the batch, which the averages follow."""
         tf = tensorflow()
         y = LOWERINGS[self.sums.op](call_of(graph, self.sums, inputs[:2]))
-        mean, variance = self.mean, self.variance
         if training:
-            mean, variance = tf.nn.moments(y, axes=list(range(len(y.shape) - 1)))
+            y, mean, variance = self._of_batch(y)
             self.mean.assign(MOMENTUM * self.mean + (1.0 - MOMENTUM) * mean)
             self.variance.assign(MOMENTUM * self.variance + (1.0 - MOMENTUM) * variance)
-        y = (y - mean) * (self.factor * tf.math.rsqrt(variance + EPSILON)) + self.offset
+        else:
+            y = (y - self.mean) * (self.factor * tf.math.rsqrt(self.variance + EPSILON)) + self.offset
         return activate(y, self.layer.activation)
+
+    def _of_batch(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalized sums, and the batch's mean and variance (out,): one operation, as passes over images cost most."""
+        tf = tensorflow()
+        shape = tf.shape(y)
+        rows = tf.reshape(y, [shape[0], -1, 1, y.shape[-1]])
+        fused = tf.compat.v1.nn.fused_batch_norm
+        rows, mean, unbiased = fused(rows, self.factor, self.offset, epsilon=EPSILON)
+        count = tf.cast(tf.size(y) // y.shape[-1], tf.float32)
+        return tf.reshape(rows, shape), mean, unbiased * (count - 1.0) / count
 
     def folded(self) -> tuple[np.ndarray, np.ndarray]:
         """(factor of the weights, bias), each (out,): what normalization with the averages is."""
         factor = self.factor.numpy() / np.sqrt(self.variance.numpy() + EPSILON)
         bias: np.ndarray = self.offset.numpy() - self.mean.numpy() * factor
         return factor, bias
+
+
+def check_normalized(graph: Graph) -> None:
+    """Refuse layers that share weights among channels: each channel gets a factor of its own.
+
+    Raises:
+        UsageError: such a layer.
+    """
+    for layer in weight_layers(graph):
+        promise = layer.promise
+        if promise.tie is not None or promise.circulant is not None or promise.clusters is not None:
+            raise UsageError(
+                f"layer '{layer.name}' shares weights among its channels, which normalization would tell apart",
+                hint="train without normalization",
+            )
 
 
 def sums_of(node: Node) -> Node:

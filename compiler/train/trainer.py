@@ -21,6 +21,7 @@ from .checkpoint import load, save
 from .constraints import WeightRule, rule_of
 from .losses import Answers, Hints, Loss, check_losses, logits_tensors
 from .network import Network
+from .normalization import check_normalized
 from .options import Constraints, Epoch, Task, TrainingData, TrainOptions, as_real, told
 from .progress import EpochBar
 from .runtime import tensorflow
@@ -118,6 +119,8 @@ class Training:
                 check_names(self.graph, self.constraints.pruning.density)
         if isinstance(self.constraints.weights, Mapping):
             check_names(self.graph, self.constraints.weights)
+        if self.constraints.normalize:
+            check_normalized(self.graph)
 
     def fingerprint(self) -> str:
         """Equal for trainings that must give equal results (on the same machine and TensorFlow)."""
