@@ -36,7 +36,7 @@ from .measurement import cost, error_percent
 
 CALIBRATION = 256
 LABELS, TEMPERATURE = 0.4, 2.0
-EPOCHS = 24
+EPOCHS = 72
 UNLABELLED = {"depthwise-separable": 3, "fire": 3}
 """Rewrites that imitate the dense network without labels, and for how many epochs."""
 

@@ -180,7 +180,7 @@ def main() -> int:
     built = [row for row in designs if row.sample.stage == "synthesis" and row.resource != "latency"]
     reported = [row for row in designs if row.sample.stage == "hls"]
     layers = [row for row in judged if row.sample.level == "layer"]
-    sweep = "Dendendelen/wa-hls4ml-search"
+    sweep, hls4ml = "Dendendelen/wa-hls4ml-search", "fastmachinelearning/hls4ml"
 
     def repository(row: Judged) -> str:
         return row.sample.repository.split("/")[-1][:24]
@@ -193,9 +193,16 @@ def main() -> int:
         matrix = layer.kind in ("dense", "conv", "depthwise", "pointwise")
         return f"{layer.kind} {layer.io_type[3:]}" + (f" {layer.strategy}" if matrix else "")
 
+    whole = [row for row in reported if row.sample.repository != sweep]
+    tests = [row for row in whole if row.sample.repository == hls4ml]
+    by_origin = {
+        **_grouped(reported, origin),
+        "of these, hls4ml's own tests": tests,
+        "of these, users' projects": [row for row in whole if row.sample.repository != hls4ml],
+    }
     tables = {
         "synthesis": ("After Vivado synthesis, per design", _grouped(built, repository)),
-        "hls": ("HLS report, per design", _grouped(reported, origin)),
+        "hls": ("HLS report, per design", by_origin),
         "layer": ("HLS report, per layer", _grouped(layers, layer_kind)),
     }
     for stage, (title, groups) in tables.items():
