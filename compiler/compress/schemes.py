@@ -8,6 +8,7 @@ Weights are (out, kh, kw, in); a dense layer counts as a 1x1 convolution.
 | separable | kh x 1 to r channels, 1 x kw | Jaderberg et al. 2014; closed form and normalisation: Tai et al. 2016 |
 | tucker | 1x1 to s channels, kh x kw to r, 1x1 | Kim et al. 2016 |
 | cp | 1x1 to r channels, kh x 1 and 1 x kw depthwise, 1x1 | Lebedev et al. 2015 |
+| depthwise | 1x1 to r channels, kh x kw depthwise, 1x1 | CP of rows and columns as one mode: Astrid, Lee 2017 |
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Scheme(Enum):
     SEPARABLE = "separable"
     TUCKER = "tucker"
     CP = "cp"
+    DEPTHWISE = "depthwise"
 
 
 EQUATIONS = {
@@ -37,6 +39,7 @@ EQUATIONS = {
     Scheme.SEPARABLE: "ric,ojr->oijc",
     Scheme.TUCKER: "sc,rijs,or->oijc",
     Scheme.CP: "rc,ri,rj,or->oijc",
+    Scheme.DEPTHWISE: "rc,rij,or->oijc",
 }
 
 Shape = tuple[int, ...]
@@ -62,6 +65,8 @@ def parameters(scheme: Scheme, shape: Shape, ranks: Ranks) -> int:
         return ranks[0] * (kh * channels + kw * out)
     if scheme is Scheme.CP:
         return ranks[0] * (channels + kh + kw + out)
+    if scheme is Scheme.DEPTHWISE:
+        return ranks[0] * (channels + kh * kw + out)
     first, second = ranks
     return channels * first + kh * kw * first * second + second * out
 
@@ -73,7 +78,7 @@ def full_ranks(scheme: Scheme, shape: Shape) -> Ranks:
         return (min(out, kh * kw * channels),)
     if scheme is Scheme.SEPARABLE:
         return (min(kh * channels, kw * out),)
-    if scheme is Scheme.CP:  # every column of every tap of its own: an upper bound
+    if scheme in (Scheme.CP, Scheme.DEPTHWISE):  # every column of every tap of its own: an upper bound
         return (kh * kw * min(out, channels),)
     return min(channels, kh * kw * out), min(out, kh * kw * channels)
 
@@ -137,10 +142,15 @@ def _tensor_start(scheme: Scheme, target: np.ndarray, ranks: Ranks) -> list[np.n
         first, second = ranks
         (core, (outputs, inputs)), _ = partial_tucker(target, rank=[second, first], modes=[0, 3], n_iter_max=20)
         return [np.asarray(inputs).T, np.asarray(core), np.asarray(outputs)]
+    out, kh, kw, channels = target.shape
+    modes = target.reshape(out, kh * kw, channels) if scheme is Scheme.DEPTHWISE else target
     # a little regularization keeps rank-one terms from growing against each other (Lebedev et al. 2015, section 3.3)
-    found = parafac(target, ranks[0], n_iter_max=50, init="random", random_state=0, l2_reg=1e-3, tol=1e-5)
-    scale, (outputs, rows, columns, inputs) = found
-    return [np.asarray(inputs).T, np.asarray(rows).T, np.asarray(columns).T, np.asarray(outputs) * np.asarray(scale)]
+    found = parafac(modes, ranks[0], n_iter_max=50, init="random", random_state=0, l2_reg=1e-3, tol=1e-5)
+    scale, (outputs, *taps, inputs) = found
+    last = np.asarray(outputs) * np.asarray(scale)
+    if scheme is Scheme.DEPTHWISE:
+        return [np.asarray(inputs).T, np.asarray(taps[0]).T.reshape(-1, kh, kw), last]
+    return [np.asarray(inputs).T, *(np.asarray(tap).T for tap in taps), last]
 
 
 def fitted(scheme: Scheme, target: np.ndarray, ranks: Ranks, metric: np.ndarray | None) -> list[np.ndarray]:
@@ -180,8 +190,15 @@ def pieces(scheme: Scheme, factors: list[np.ndarray], attrs: Geometry) -> list[t
             ("core", whole, core),
             ("out", ending, outputs[:, None, None, :]),
         ]
-    inputs, rows, columns, outputs = factors
+    inputs, *taps, outputs = factors
     rank = len(inputs)
+    if scheme is Scheme.DEPTHWISE:
+        return [
+            ("in", point, inputs[:, None, None, :]),
+            ("depthwise", replace(whole, groups=rank), taps[0][:, :, :, None]),
+            ("out", ending, outputs[:, None, None, :]),
+        ]
+    rows, columns = taps
     return [
         ("in", point, inputs[:, None, None, :]),
         ("vertical", replace(vertical, groups=rank), rows[:, :, None, None]),

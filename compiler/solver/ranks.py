@@ -36,6 +36,7 @@ RANKS: tuple[Form, ...] = (
     *(Form(structure=Factoring(Scheme.SEPARABLE, share)) for share in (0.17, 0.25, 0.34, 0.42, 0.5, 0.67)),
     *(Form(structure=Factoring(Scheme.TUCKER, share)) for share in (0.25, 0.37, 0.5)),
     Form(structure=Factoring(Scheme.CP, 0.25)),
+    *(Form(structure=Factoring(Scheme.DEPTHWISE, share)) for share in (0.25, 0.37, 0.5, 0.7)),
 )
 """Schemes and sizes that are tried, weights of 8 bits."""
 

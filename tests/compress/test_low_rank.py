@@ -90,12 +90,15 @@ def test_full_rank_is_exact(shape: tuple[int, ...], scheme: Scheme, seed: int) -
     np.testing.assert_allclose(np.einsum(EQUATIONS[scheme], *factors), target, atol=1e-8)
 
 
-def test_canonical_factors_of_known_rank_are_found() -> None:
+@pytest.mark.parametrize(
+    ("scheme", "taps"), [(Scheme.CP, ((2, 3), (2, 3))), (Scheme.DEPTHWISE, ((2, 3, 3),))], ids=["cp", "depthwise"]
+)
+def test_canonical_factors_of_known_rank_are_found(scheme: Scheme, taps: tuple[tuple[int, ...], ...]) -> None:
     random = np.random.default_rng(3)
-    exact = [random.standard_normal(shape) for shape in ((2, 6), (2, 3), (2, 3), (8, 2))]
-    target = np.einsum(EQUATIONS[Scheme.CP], *exact)
-    factors = fitted(Scheme.CP, target, (2,), np.eye(54))
-    assert np.square(np.einsum(EQUATIONS[Scheme.CP], *factors) - target).sum() < 1e-3 * np.square(target).sum()
+    exact = [random.standard_normal(shape) for shape in ((2, 6), *taps, (8, 2))]
+    target = np.einsum(EQUATIONS[scheme], *exact)
+    factors = fitted(scheme, target, (2,), np.eye(54))
+    assert np.square(np.einsum(EQUATIONS[scheme], *factors) - target).sum() < 1e-3 * np.square(target).sum()
 
 
 @given(
@@ -151,7 +154,7 @@ def test_whitening_is_the_best_for_the_inputs() -> None:
     assert fit.error(fit.refined(plain, 200)) >= fit.error(white) * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("scheme", [Scheme.SEPARABLE, Scheme.TUCKER, Scheme.CP])
+@pytest.mark.parametrize("scheme", [Scheme.SEPARABLE, Scheme.TUCKER, Scheme.CP, Scheme.DEPTHWISE])
 def test_fitting_to_the_inputs_lowers_the_error(scheme: Scheme) -> None:
     problem = problems(network())["second"]
     target, ranks = problem.layer.weights.astype(np.float64), (4, 4) if scheme is Scheme.TUCKER else (4,)
@@ -252,8 +255,8 @@ def test_the_rule_finds_what_did_not_get_cheaper(board: str) -> None:
     assert kept_dear(graph, made, find_board(board), data) == {"out"}
 
 
-@pytest.mark.parametrize("ranks", [(3,), (2, 5)])
-def test_integers_and_execution(ranks: Ranks) -> None:
+@pytest.mark.parametrize(("scheme", "ranks"), [(Scheme.CP, (3,)), (Scheme.DEPTHWISE, (4,)), (Scheme.TUCKER, (2, 5))])
+def test_integers_and_execution(scheme: Scheme, ranks: Ranks) -> None:
     """Factored layers are ordinary layers: quantized, run on the emulated core, equal to the interpreter."""
     from boardfit.backends.mcu.emulator import measure
     from boardfit.backends.mcu.machines import MACHINES
@@ -265,7 +268,6 @@ def test_integers_and_execution(ranks: Ranks) -> None:
     from boardfit.options import Optimize, QuantizeOptions
 
     graph, data = network(channels=8), samples(20)
-    scheme = Scheme.CP if len(ranks) == 1 else Scheme.TUCKER
     rank = ranks[0] if len(ranks) == 1 else (ranks[0], ranks[1])
     made = LowRank(data, ranks={"first": rank, "second": rank}, scheme=scheme)(graph)
     integer = run_passes(quantize_for_mcu(made, data, QuantizeOptions()), [LowerQuantized(), SignedIntegers()]).graph
