@@ -1,8 +1,8 @@
 """Low rank: layers become two to four smaller ones behind each other.
 
 Truncated and activation-whitened SVD, spatially separable, Tucker-2, CP and depthwise factors (see `schemes`), each
-fitted to the outputs of its layer on unlabelled data, earlier layers' errors taken in. A rank that saves no weights, no cycles (no
-LUTs) or no bytes is never used: the layer stays as it is.
+fitted to the outputs of its layer on unlabelled data, earlier layers' errors taken in. A rank that saves no weights, no
+cycles (no LUTs) or no bytes is never used: the layer stays as it is.
 """
 
 from __future__ import annotations
