@@ -30,8 +30,8 @@ from boardfit.solver.ranks import ChooseRanks, needed
 from boardfit.solver.search import Assignment, apply_forms, choose_forms, predicted_loss
 from boardfit.solver.table import FormTable
 from boardfit.train.augment import ImageAugmentation, augmented
-from boardfit.train.losses import Hints, LogitError
-from boardfit.train.options import Constraints, Epoch, TrainingData, TrainOptions, as_real
+from boardfit.train.losses import Distillation, Hints
+from boardfit.train.options import Epoch, TrainingData, TrainOptions, as_real
 from boardfit.train.trainer import Training
 
 from .. import corpus
@@ -40,14 +40,14 @@ from .measurement import BOARD, cost, error_percent
 from .posttrain import integer, model, shaped
 
 CALIBRATION = 512
-COPIES = 12
+COPIES = 16
 """Deformed copies of every image, made once; the teacher answers them once."""
 
 MIX = 0.5
 """Share of the copies that are mixed with another one."""
 
 DEFORMATION = ImageAugmentation(32, 32, shift=3.0, rotation=5.0, scale=0.1, shear=0.05, flip=True)
-TARGETS = {"1.5x": 0.65}
+TARGETS = {"1.5x": 0.66}
 """Row -> share of the cycles of the layers with weights that the chosen ranks may leave."""
 
 FORMS = (
@@ -55,18 +55,17 @@ FORMS = (
     *(Form(structure=Factoring(Scheme.SEPARABLE, share)) for share in (0.25, 0.34, 0.42, 0.5, 0.6, 0.7)),
     Form(structure=Factoring(Scheme.TUCKER, 0.37)),
     *(Form(structure=Factoring(Scheme.SVD, share)) for share in (0.4, 0.6)),
-    *(Form(structure=Factoring(Scheme.DEPTHWISE, share)) for share in (0.34, 0.38, 0.42, 0.46, 0.5, 0.55, 0.6)),
 )
-"""What is tried for the layers of ic01; CP's depthwise layers of one row or column take more cycles, see the page."""
+"""What is tried for the layers of ic01; CP's depthwise layers take more cycles, see the page on compression."""
 
 
 POOLED = "model/average_pooling2d/AvgPool_out"
 """The features of ic01 behind its last pooling."""
 
-LOSSES = (LogitError(1.0), Hints({POOLED: POOLED}, 4.0))
+LOSSES = (Distillation(1.0, temperature=4.0), Hints({POOLED: POOLED}, 1.0))
 
-SCHEDULE = TrainOptions(epochs=4, batch=64, learning_rate=1e-2, hold=0.3, relative=True)
-"""Losses, rate and normalization were chosen by the divergence from the teacher on 600 training images left out."""
+SCHEDULE = TrainOptions(epochs=8, batch=64, learning_rate=6e-3, hold=0.3, relative=True)
+"""Four epochs more changed the errors by less than their standard error; hints from residual blocks cost two points."""
 
 THIRD = 0.34
 
@@ -105,7 +104,6 @@ def cifar_row(name: str, seed: int, folder: Path, *, progress: bool) -> Row:
         augmented(TrainingData(shaped(graph, images)), DEFORMATION, COPIES, seed, mix=MIX),
         LOSSES,
         replace(SCHEDULE, seed=seed),
-        Constraints(normalize=True),
         teacher=graph,
         checkpoint=folder / f"ic01-{name}.npz",
     )

@@ -7,6 +7,7 @@ through weight equalization and bias correction", 2019, section 4.1).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -45,7 +46,7 @@ class EqualizeLayers:
     def __call__(self, graph: Graph) -> Graph:
         """The equalized graph."""
         layers = {layer.name: layer for layer in weight_layers(graph)}
-        pairs = _pairs(graph, layers)
+        pairs = layer_pairs(graph, layers)
         weights = {name: layer.weights.astype(np.float64) for name, layer in layers.items()}
         biases = {name: layer.bias for name, layer in layers.items()}
         touched: set[str] = set()
@@ -54,26 +55,19 @@ class EqualizeLayers:
             for first, second, repeats in pairs:
                 factors = _factors(weights[first], weights[second], layers[second], repeats)
                 largest = max(largest, float(np.abs(np.log(factors)).max(initial=0.0)))
-                _scale(weights, biases, layers, (first, second, repeats), factors)
+                rescale(weights, biases, layers, (first, second, repeats), factors)
                 touched.update((first, second))
             if largest < SETTLED:
                 break
-        changes: dict[str, NewWeights] = {}
-        for name in touched:
-            bias = biases[name]
-            changes[name] = NewWeights(
-                weights[name].astype(np.float32),
-                layers[name].encoding,
-                bias=None if bias is None else bias.astype(np.float32),
-            )
-        return replace_weights(graph, changes)
+        return rescaled(graph, layers, weights, biases, touched)
 
 
 Pair = tuple[str, str, int]
 """(first layer, second layer, inputs of the second for each channel of the first)."""
 
 
-def _pairs(graph: Graph, layers: dict[str, WeightLayer]) -> list[Pair]:
+def layer_pairs(graph: Graph, layers: dict[str, WeightLayer]) -> list[Pair]:
+    """Layers of which the second alone reads the first and gets back what a positive factor of a channel changes."""
     consumers, units = graph.consumers(), find_units(graph)
     found: list[Pair] = []
     for layer in layers.values():
@@ -112,13 +106,14 @@ def _factors(first: np.ndarray, second: np.ndarray, reader: WeightLayer, repeats
     return np.where(usable, np.sqrt(np.where(usable, own, 1.0) / np.where(usable, read, 1.0)), 1.0)
 
 
-def _scale(
+def rescale(
     weights: dict[str, np.ndarray],
     biases: dict[str, np.ndarray | None],
     layers: dict[str, WeightLayer],
     pair: Pair,
     factors: np.ndarray,
 ) -> None:
+    """Divide the channels of the first layer of a pair by `factors`, and give them back to the second."""
     first, second, repeats = pair
     weights[first] = weights[first] / factors.reshape(-1, *[1] * (weights[first].ndim - 1))
     bias = biases[first]
@@ -128,3 +123,22 @@ def _scale(
         weights[second] = weights[second] * factors.reshape(-1, 1, 1, 1)
     else:
         weights[second] = weights[second] * np.tile(factors, repeats)
+
+
+def rescaled(
+    graph: Graph,
+    layers: dict[str, WeightLayer],
+    weights: dict[str, np.ndarray],
+    biases: dict[str, np.ndarray | None],
+    touched: Iterable[str],
+) -> Graph:
+    """The graph with the new weights and biases of the layers that were touched."""
+    changes: dict[str, NewWeights] = {}
+    for name in touched:
+        bias = biases[name]
+        changes[name] = NewWeights(
+            weights[name].astype(np.float32),
+            layers[name].encoding,
+            bias=None if bias is None else bias.astype(np.float32),
+        )
+    return replace_weights(graph, changes)

@@ -21,6 +21,7 @@ TRAIN = "train"
 
 PASSES = {
     "equalize": ("boardfit.compress.equalize", "EqualizeLayers"),
+    "equalize-activations": ("boardfit.compress.equalize_activations", "EqualizeActivations"),
     "correct-bias": ("boardfit.compress.correct_bias", "CorrectBias"),
     "prune": ("boardfit.compress.prune", "Prune"),
     "prune-units": ("boardfit.compress.prune_units", "PruneUnits"),

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boardfit.compress.calibrate import collect
 from boardfit.compress.correct_bias import CorrectBias
 from boardfit.compress.equalize import EqualizeLayers
+from boardfit.compress.equalize_activations import EqualizeActivations
 from boardfit.compress.layers import NewWeights, replace_weights, weight_layers
 from boardfit.compress.prune import Prune
 from boardfit.compress.round_to_nearest import RoundToNearest, ScaleChoice
@@ -120,3 +122,19 @@ def _renamed(graph: Graph) -> Graph:
     editor = GraphEditor(graph)
     editor.update(editor.nodes[0], name="other")
     return editor.finish()
+
+
+def test_channels_between_linear_layers_get_one_range_and_outputs_stay() -> None:
+    graph = separable(NONE)
+    made = run_passes(graph, [EqualizeActivations(DATA)]).graph
+    np.testing.assert_allclose(output(made), output(graph), rtol=1e-3, atol=1e-3 * np.abs(output(graph)).max())
+    between = [layer.node.outputs[0] for layer in weight_layers(made)[:-1]]
+    for found in collect(made, DATA, between).values():
+        sizes = np.maximum(np.abs(found.channel_low), np.abs(found.channel_high))
+        np.testing.assert_allclose(sizes, sizes.mean(), rtol=1e-3)
+
+
+def test_channels_behind_a_clamp_keep_their_ranges() -> None:
+    graph = separable(RELU)
+    for a, b in zip(weight_layers(graph), weight_layers(EqualizeActivations(DATA)(graph)), strict=True):
+        np.testing.assert_array_equal(a.weights, b.weights)
