@@ -138,3 +138,16 @@ def test_channels_behind_a_clamp_keep_their_ranges() -> None:
     graph = separable(RELU)
     for a, b in zip(weight_layers(graph), weight_layers(EqualizeActivations(DATA)(graph)), strict=True):
         np.testing.assert_array_equal(a.weights, b.weights)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-37])
+def test_channels_that_are_as_good_as_dead_stay_finite(size: float) -> None:
+    graph = separable(NONE)
+    first = weight_layers(graph)[0]
+    weights, bias = first.weights.copy(), np.asarray(first.bias).copy()
+    weights[2] *= size
+    bias[2] = 0.0
+    dead = replace_weights(graph, {first.name: NewWeights(weights, first.encoding, bias=bias)})
+    made = EqualizeActivations(DATA)(dead)
+    assert all(np.isfinite(layer.weights).all() for layer in weight_layers(made))
+    np.testing.assert_allclose(output(made), output(dead), rtol=1e-3, atol=1e-3 * np.abs(output(dead)).max())

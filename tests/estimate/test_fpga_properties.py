@@ -1,4 +1,4 @@
-"""More work, more bits or less sharing never cost less; reuse trades DSPs for cycles; figures are sane everywhere."""
+"""More work or more bits never cost less; reuse trades DSPs for cycles; figures are sane everywhere."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 A term is a physical amount (bits of adders, of registers, ...). The fitted coefficient of a term says how many LUTs
 or flip-flops one unit of it costs, in the HLS report and after synthesis. All amounts and coefficients are >= 0,
-so more products, more bits or less reuse never cost less.
+so more products or more bits never cost less. More reuse can cost LUTs: a multiplier that serves several outputs needs
+logic that chooses among them.
 """
 
 from __future__ import annotations
