@@ -99,6 +99,7 @@ GUESS: Mapping[str, Mapping[str, float]] = {
         "window": 2,
         "image": 1,
         "stream_control": 50,
+        "stream_lanes": 1,
         "pipeline_lanes": 1,
         "softmax_lanes": 1,
         "pool_window": 2,

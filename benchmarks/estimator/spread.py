@@ -45,7 +45,7 @@ class Outcome:
 
 def key_of(sample: Sample, name: str) -> str:
     """Class of a sample's figure."""
-    return spread_key(sample.analysis.multipliers, sample.stage, name, layer=sample.level == "layer")
+    return spread_key(sample.analysis, sample.stage, name, layer=0 if sample.level == "layer" else None)
 
 
 def outcomes(held_out: Iterable[tuple[Sample, Mapping[str, float]]]) -> list[Outcome]:

@@ -16,6 +16,10 @@ from .terms import Ingredients, connection_ingredients, layer_ingredients
 from .timing import Clock, Timing, design_timing, layer_timing, make_clock
 
 
+MOSTLY = 0.7
+"""From this share on a design's logic is mostly products: chosen like the tails, by coverage of left-out projects."""
+
+
 class Analysis:
     """Everything about a design that needs no LUT, FF or interval coefficient: multipliers, timing, ingredients."""
 
@@ -54,6 +58,12 @@ class Analysis:
     def parts(self) -> tuple[Ingredients, ...]:
         """Ingredients of all layers and of what connects them."""
         return (*self.ingredients, self.connections)
+
+    @property
+    def mostly_products(self) -> bool:
+        """Whether most of the logic, in bits, is that of layers with weights, which is known better than the rest."""
+        own = sum(sum(p.lut.values()) for p, m in zip(self.ingredients, self.multipliers, strict=True) if m is not None)
+        return own >= MOSTLY * sum(sum(p.lut.values()) for p in self.parts)
 
 
 def cost(terms: Mapping[str, float], prices: Mapping[str, float]) -> float:
@@ -121,19 +131,22 @@ def synthesis_figures(analysis: Analysis, coefficients: Coefficients) -> RawFigu
     )
 
 
-def spread_key(multipliers: Iterable[Multipliers | None], stage: str, name: str, *, layer: bool = False) -> str:
-    """Key of a figure's interval factors.
+def spread_key(analysis: Analysis, stage: str, name: str, *, layer: int | None = None) -> str:
+    """Key of the interval factors of a figure of a design, or of its layer with the number `layer`.
 
     DSP counts of weight memories are nearly certain, those of constants are not: two classes, and one of layers that
-    multiply by no weights. Cycles are the same before and after synthesis. Layers have factors of their own where
-    reports tell about layers: HLS reports do.
+    multiply by no weights. LUTs in HLS reports: two classes of designs, mostly products or not. Cycles are the same
+    before and after synthesis. Layers have factors of their own where reports tell about layers: HLS reports do.
     """
     stage = "hls" if name in ("latency", "ii") else stage
-    key = f"layer.{stage}.{name}" if layer and stage == "hls" else f"{stage}.{name}"
+    own = layer is not None and stage == "hls"
+    key = f"layer.{stage}.{name}" if own else f"{stage}.{name}"
+    if key == "hls.lut":
+        return f"{key}.{'products' if analysis.mostly_products else 'others'}"
     if name != "dsp":
         return key
-    known = [m for m in multipliers if m is not None]
-    if layer and stage == "hls" and not known:
+    known = [m for m in (analysis.multipliers if layer is None else (analysis.multipliers[layer],)) if m is not None]
+    if own and not known:
         return f"{key}.none"
     return f"{key}.{'memory' if any(not m.unrolled for m in known) else 'constants'}"
 
@@ -143,11 +156,11 @@ class _Bands:
     """Intervals of the figures of a design, or of one of its layers."""
 
     coefficients: Coefficients
-    multipliers: tuple[Multipliers | None, ...]
-    layer: bool
+    analysis: Analysis
+    layer: int | None = None
 
     def figure(self, value: float, stage: str, name: str) -> Figure:
-        key = spread_key(self.multipliers, stage, name, layer=self.layer)
+        key = spread_key(self.analysis, stage, name, layer=self.layer)
         return interval_of(value, self.coefficients.spread[key])
 
     def stage(self, figures: RawFigures, stage: str) -> Stage:
@@ -171,7 +184,7 @@ def _layer_estimates(analysis: Analysis, coefficients: Coefficients) -> tuple[La
     for index, (layer, part, timing) in enumerate(
         zip(analysis.design.layers, analysis.ingredients, analysis.timings, strict=True)
     ):
-        bands = _Bands(coefficients, (analysis.multipliers[index],), layer=True)
+        bands = _Bands(coefficients, analysis, index)
         prices = coefficients.synthesis["lut"]
         terms = {term: amount * prices[term] for term, amount in part.lut.items() if amount}
         if overflow and part.dsp:
@@ -214,7 +227,7 @@ def estimate(design: DesignDescription, coefficients: Coefficients | None = None
     """
     chosen = coefficients or load_coefficients()
     analysis = Analysis(design, chosen)
-    bands = _Bands(chosen, analysis.multipliers, layer=False)
+    bands = _Bands(chosen, analysis)
     notes: list[str] = []
     demanded = sum(part.dsp for part in analysis.ingredients)
     if analysis.device.dsp is None:

@@ -104,6 +104,8 @@ def count_multipliers(layer: LayerDescription, device: Device, coefficients: Coe
             # A shared multiplier takes two-digit constants as well. Narrower constants recur among the products of
             # one input, which are made once: fewer want one then.
             demand = max(demand, weights.nonzero - weights.powers_of_two)
+        if layer.n_in == 1:  # no sum to take the second digit in
+            demand = max(demand, weights.nonzero - weights.powers_of_two)
         # Below the width gate the tool still shares, but between constants made of adders.
         instances = min(demand, multiplier_limit(layer))
         extra = max(0.0, weights.csd_digits - weights.nonzero)

@@ -102,6 +102,8 @@ def _matrix(layer: LayerDescription, m: Multipliers, timing: Timing, c: Coeffici
         ff["image"] = layer.positions_in * layer.channels_in * inputs
     if stream:
         lut["stream_words"] = layer.input_pack * inputs + layer.n_out * layer.result_precision.width
+        if vitis:
+            ff["stream_lanes"] = layer.n_out * layer.result_precision.width
     return Ingredients(lut, ff, bram, kept, m.dsp)
 
 
@@ -126,6 +128,8 @@ def _elementwise(layer: LayerDescription, timing: Timing) -> Ingredients:
         lut["stream_control"] = 1.0
         ff["stream_control"] = 1.0
         lut["stream_lanes"] = lanes * results
+        if layer.kind not in ("linear", "pad"):  # those send what they have just read
+            ff["stream_lanes"] = lanes * results
     rounding = layer.result_precision.rounds or layer.result_precision.saturates
     if layer.kind in ("relu", "leaky_relu"):
         lut["compare"] = lanes * min(inputs, results)
