@@ -111,7 +111,10 @@ GUESS: Mapping[str, Mapping[str, float]] = {
     },
 }
 # What HLS reports do not show: Vivado builds a shallow FIFO from registers, both words of it.
-SYNTHESIS_GUESS: Mapping[str, Mapping[str, float]] = {"lut": {}, "ff": {"fifo_register_bits": 2}}
+SYNTHESIS_GUESS: Mapping[str, Mapping[str, float]] = {
+    "lut": {},
+    "ff": {"fifo_register_bits": 2, "layer_registers": 0.05},
+}
 # Medians over pairs of reports of one project. Around shared multipliers more is saved: the adder behind one goes
 # into the DSP slice, the multiplexer in front of it into the memory's address.
 COMMON_RATIO = {"lut": 0.55, "ff": 0.75}

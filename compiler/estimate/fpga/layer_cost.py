@@ -56,7 +56,7 @@ class Pricing:
     def connection(self, design: DesignDescription, layer: LayerDescription) -> LayerCost:
         """What stands behind one layer of `design`: its FIFO, or its registers."""
         pair = dataclasses.replace(design, layers=(layer, dataclasses.replace(layer, kind="linear")))
-        return self._total(connection_ingredients(pair, self.coefficients), Timing(0, 1, 0))
+        return self._total(connection_ingredients(pair, self.coefficients, latency=1), Timing(0, 1, 0))
 
     def _total(self, parts: Ingredients, timing: Timing) -> LayerCost:
         return LayerCost(

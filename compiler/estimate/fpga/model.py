@@ -51,8 +51,8 @@ class Analysis:
             layer_ingredients(layer, m, t, coefficients, vitis=self.clock.vitis)
             for layer, m, t in zip(design.layers, self.multipliers, self.timings, strict=True)
         )
-        self.connections: Ingredients = connection_ingredients(design, coefficients)
         self.latency, self.interval = design_timing(design, self.timings)
+        self.connections: Ingredients = connection_ingredients(design, coefficients, latency=self.latency)
 
     @property
     def parts(self) -> tuple[Ingredients, ...]:

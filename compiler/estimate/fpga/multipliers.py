@@ -45,7 +45,9 @@ def expected_weights(layer: LayerDescription) -> WeightStatistics:
     bits = max(1, min(layer.weight_precision.width, layer.weight_precision.frac))
     digits = max(1.0, bits / 3 - 0.2)
     nonzero = count * (1 - 0.5**bits)
-    return WeightStatistics(count, nonzero, nonzero * digits, nonzero * min(1.0, 1.2 / bits))
+    # Weights grow as inputs get fewer (He et al. 2015): those of one input are of the order of one, all bits random.
+    powers = bits * 0.5 ** (bits - 1) if layer.n_in == 1 else 1.2 / bits
+    return WeightStatistics(count, nonzero, nonzero * digits, nonzero * min(1.0, powers))
 
 
 def share_with_digits(mean_digits: float, least: int) -> float:

@@ -214,11 +214,11 @@ def layer_ingredients(
     return _elementwise(layer, timing)
 
 
-def connection_ingredients(design: DesignDescription, coefficients: Coefficients) -> Ingredients:
+def connection_ingredients(design: DesignDescription, coefficients: Coefficients, *, latency: int) -> Ingredients:
     """What stands between the layers.
 
     Streams: one FIFO per element in Vivado HLS, one per word in Vitis HLS. Parallel arrays under DATAFLOW: a
-    two-deep channel per element. Parallel arrays in one pipeline: registers.
+    two-deep channel per element. Parallel arrays in one pipeline: registers, unless its `latency` (cycles) is 0.
     """
     layers = [layer for layer in design.layers if layer.kind != "none" or layer.fifos]
     if len(layers) < 2:
@@ -227,7 +227,7 @@ def connection_ingredients(design: DesignDescription, coefficients: Coefficients
     if not stream and not any(layer.strategy in ("resource", "compressed") for layer in layers):
         bits = float(sum(layer.n_out * layer.result_precision.width for layer in layers[:-1] if not layer.inner))
         first = layers[0].n_in * layers[0].input_precision.width
-        return Ingredients({}, {"layer_registers": bits + first}, {}, {}, 0.0)
+        return Ingredients({}, {"layer_registers": bits + first} if latency else {}, {}, {}, 0.0)
     packed = stream and "vivado" not in design.tool.lower()
     count = shallow_bits = deep_bits = shifted = blocks = kept = 0.0
     for layer, fifo in _fifos(layers, stream):
