@@ -15,7 +15,6 @@ from .multipliers import Multipliers, count_multipliers
 from .terms import Ingredients, connection_ingredients, layer_ingredients
 from .timing import Clock, Timing, design_timing, layer_timing, make_clock
 
-
 MOSTLY = 0.7
 """From this share on a design's logic is mostly products: chosen like the tails, by coverage of left-out projects."""
 
