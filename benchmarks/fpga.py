@@ -31,6 +31,7 @@ from boardfit.compress.lower_fixed import LowerFixed
 from boardfit.compress.widths import fixed_outputs, float_outputs
 from boardfit.errors import BoardfitError, InternalError
 from boardfit.estimate.fpga import Precision, estimate
+from boardfit.estimate.fpga.description import WeightStatistics
 from boardfit.frontend import load_model
 from boardfit.ir import FixedPoint, Graph
 from boardfit.ir.types import Overflow, Rounding
@@ -224,6 +225,7 @@ def compare(name: str, made: Compilation, data: dict[str, np.ndarray]) -> dict[s
                 accum_precision=plain,
                 result_precision=plain,
                 weights=statistics.get(layer.name),
+                n_zeros=_zeros(statistics.get(layer.name)),
                 strategy="latency",
                 reuse_factor=1,
             )
@@ -241,6 +243,11 @@ def compare(name: str, made: Compilation, data: dict[str, np.ndarray]) -> dict[s
         "unlimited_lut": planned.estimate.total.lut,
         "unlimited_latency": planned.estimate.total.cycles,
     }
+
+
+def _zeros(weights: WeightStatistics | None) -> int | None:
+    """Weights that are zero, where they are known."""
+    return None if weights is None else round(weights.count - weights.nonzero)
 
 
 def default_agreement(floating: Graph, data: dict[str, np.ndarray]) -> float | None:
