@@ -35,6 +35,7 @@ from boardfit.train.constraints import WeightQuantizer
 from boardfit.train.losses import Hints, LogitError
 from boardfit.train.options import Constraints, Epoch, TrainingData, TrainOptions, as_real
 from boardfit.train.trainer import Training
+from boardfit.train.views import over_views, ten_views
 
 from .. import corpus
 from ..results import Row, Value, print_rows
@@ -42,7 +43,7 @@ from .measurement import BOARD, cost, error_percent
 from .posttrain import integer, model, shaped
 
 CALIBRATION = 512
-COPIES = 24
+COPIES = 12
 """Deformed copies of every image, made once; the teacher answers them once."""
 
 MIX = 0.5
@@ -69,8 +70,8 @@ LOSSES = (LogitError(1.0), Hints({POOLED: POOLED}, 4.0))
 
 SCHEDULE = TrainOptions(epochs=5, batch=64, learning_rate=1e-2, hold=0.3, relative=True)
 
-ROUNDED = replace(SCHEDULE, epochs=1, learning_rate=2e-3, hold=0.0)
-"""Without normalization, on half of the copies, weights and activations rounded to 8 bits."""
+ROUNDED = replace(SCHEDULE, epochs=2, learning_rate=2e-3, hold=0.0)
+"""Without normalization, on a third of the copies, weights and activations rounded to 8 bits."""
 
 THIRD = 0.34
 
@@ -104,6 +105,7 @@ def cifar_row(name: str, seed: int, folder: Path, *, progress: bool) -> Row:
     forms = "; ".join(map(str, chosen.forms.values()))
     untrained = error_percent(integer(chosen.graph, data), test)
     print(f"  {name}: {untrained:.2f} % before training: {forms}", flush=True)
+    teacher = over_views(graph, ten_views(), POOLED)
     copies = augmented(TrainingData(shaped(graph, images)), DEFORMATION, COPIES, seed, mix=MIX)
     normalized = Training(
         chosen.graph,
@@ -111,16 +113,16 @@ def cifar_row(name: str, seed: int, folder: Path, *, progress: bool) -> Row:
         LOSSES,
         replace(SCHEDULE, seed=seed),
         Constraints(normalize=True),
-        teacher=graph,
+        teacher=teacher,
         checkpoint=folder / f"ic01-{name}.npz",
     ).run(progress=progress, after_epoch=_tell)
     rounded = Training(
         EqualizeActivations(data)(normalized.graph),
-        augmented(TrainingData(shaped(graph, images)), DEFORMATION, COPIES // 2, seed, mix=MIX),
+        augmented(TrainingData(shaped(graph, images)), DEFORMATION, COPIES // 3, seed, mix=MIX),
         LOSSES,
         replace(ROUNDED, seed=seed),
         Constraints(weights=WeightQuantizer(), activations=True),
-        teacher=graph,
+        teacher=teacher,
         checkpoint=folder / f"ic01-{name}-rounded.npz",
     ).run(progress=progress, after_epoch=_tell)
     trained = rounded.graph

@@ -20,6 +20,7 @@ from ..train.options import Constraints, TrainingData, TrainOptions
 from ..train.pruning import GradualPruning
 from ..train.pseudo_data import PseudoData, with_pseudo_data
 from ..train.trainer import Training
+from ..train.views import over_views, ten_views
 from .context import Context
 
 
@@ -52,6 +53,8 @@ class Train:
         normalize: batch normalization of the layers in training, folded in at its end.
         augmentation: deform images.
         pseudo_data: make more inputs of the data there are; labels are then not used.
+        views: the teacher answers with the mean of ten looks at an image, moved by so many pixels and mirrored
+            (`train.views`); 0 for one look.
     """
 
     context: Context
@@ -75,6 +78,7 @@ class Train:
     normalize: bool = False
     augmentation: ImageAugmentation | None = None
     pseudo_data: PseudoData | None = None
+    views: int = 0
 
     name: ClassVar[str] = "train"
     preserves: ClassVar[Preserves] = Preserves.LOSSY
@@ -96,11 +100,21 @@ class Train:
             self._losses(graph, labelled=data.labels is not None),
             self._schedule(data.samples, context.seed),
             Constraints(self.pruning, self._forms(graph), self.activations, self.fixed_point, self.normalize),
-            teacher=context.teacher,
+            teacher=self._teacher(),
             augmentation=self.augmentation,
             checkpoint=checkpoint,
         )
         return training.run(progress=context.progress).graph
+
+    def _teacher(self) -> Graph:
+        """Who is imitated."""
+        if self.views < 0:
+            raise UsageError(f"views are moved by pixels, not by {self.views}", hint="give 0 for one look at an image")
+        if not self.views:
+            return self.context.teacher
+        if self.hints:
+            raise UsageError("hidden layers have no mean over views", hint="give hints or views")
+        return over_views(self.context.teacher, ten_views(self.views))
 
     def _forms(self, graph: Graph) -> WeightQuantizer | Mapping[str, WeightQuantizer | LearnedForm] | None:
         """How the weights are rounded: all alike, or binary or ternary where a layer is not spared."""

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from boardfit.compress.layers import weight_layers
-from boardfit.errors import InternalError
+from boardfit.errors import InternalError, UsageError
 from boardfit.ir import Graph
 from boardfit.recipe.context import Context
 from boardfit.recipe.recipe import Recipe, parse_recipe
-from boardfit.train.trainer import Training
-from tests.train.networks import dense_network, task
+from boardfit.train.trainer import Trained, Training
+from tests.train.networks import dense_network, image_network, task
 
 TRAIN = "train: {options: {epochs: 2, batch: 50, learning_rate: 0.01}, labels: 1.0"
 
@@ -63,3 +63,25 @@ def test_hints_are_trained_with(tmp_path: Path) -> None:
     made = recipe(steps).apply(graph, 0, replace(context(graph), checkpoints=tmp_path))
     assert weight_layers(made)[0].weights.shape == (16, 12)
     assert [path.name for path in tmp_path.iterdir()] == ["step-2.npz"]
+
+
+def test_the_teacher_may_look_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorflow")
+    graph = image_network()
+    images = np.random.default_rng(0).normal(size=(64, 1, 12, 12, 1)).astype(np.float32)
+    seen: list[Graph | None] = []
+    run = Training.run
+
+    def told(training: Training) -> Trained:
+        seen.append(training.teacher)
+        return run(training)
+
+    monkeypatch.setattr(Training, "run", lambda training, **_: told(training))
+    where = Context(graph, {"x": images[:16]}, {"x": images})
+    recipe("{train: {options: {epochs: 1}, logits: 1.0, views: 2}}").apply(graph, 0, where)
+    (teacher,) = seen
+    assert teacher is not None
+    assert sum(node.op == "Resize" for node in teacher.nodes) == 10
+    for options in ("logits: 1.0, views: -1", "hints: 1.0, views: 2"):
+        with pytest.raises(UsageError, match="views"):
+            recipe("{train: {" + options + "}}").apply(graph, 0, where)
