@@ -1,7 +1,7 @@
 """A teacher that looks at each image several times: mirrored and shifted, and answers with the mean.
 
-Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural networks" (2012), section 4.1: the
-mean over a middle crop, four corner crops and their mirror images is right more often than one look. A student that
+Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural networks" (2012), section 4.1:
+the mean over a middle crop, four corner crops and their mirror images is right more often than one look. A student that
 is distilled from it sees an image once, so what the views know costs nothing on the device. No label is needed.
 """
 
