@@ -32,7 +32,8 @@ from boardfit.solver.search import Assignment, apply_forms, choose_forms, predic
 from boardfit.solver.table import FormTable
 from boardfit.train.augment import ImageAugmentation, augmented
 from boardfit.train.constraints import WeightQuantizer
-from boardfit.train.losses import Hints, LogitError
+from boardfit.train.losses import Hints, LogitError, logits_tensors
+from boardfit.train.network import Network
 from boardfit.train.options import Constraints, Epoch, TrainingData, TrainOptions, as_real
 from boardfit.train.trainer import Training
 from boardfit.train.views import over_views, ten_views
@@ -136,6 +137,7 @@ def cifar_row(name: str, seed: int, folder: Path, *, progress: bool) -> Row:
         "base_error_percent": round(base, 2),
         "drop": round(error - base, 2),
         "untrained_error_percent": round(untrained, 2),
+        "teacher_error_percent": round(_float_error(teacher, test), 2),
         "instructions": found.instructions,
         "dense_instructions": dense_cost.instructions,
         "speedup": round(dense_cost.instructions / found.instructions, 2),
@@ -146,6 +148,14 @@ def cifar_row(name: str, seed: int, folder: Path, *, progress: bool) -> Row:
     }
     print_rows(f"ic01, {name}, seed {seed}", [row])
     return row
+
+
+def _float_error(graph: Graph, test: TrainingData) -> float:
+    """Error in percent of a float network."""
+    (name,) = logits_tensors(graph)
+    inputs = {key: as_real(values) for key, values in test.inputs.items()}
+    scores = Network(graph, trainable=False).run(inputs, (name,))[name].reshape(test.samples, -1)
+    return 100.0 * float(np.mean(scores.argmax(axis=1) != test.labels))
 
 
 def _tell(epoch: int, record: Epoch) -> None:
