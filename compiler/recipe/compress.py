@@ -156,14 +156,22 @@ def compress_model(
     order = range(len(chosen.settings)) if bounded else [chosen.default]
     starts = students(floating, student, data.calibration, input_shapes, several=bounded)
     best: float | None = None
+    impossible: BudgetError | None = None
     for start, setting in ((start, setting) for start in starts for setting in order):
         context.refused.clear()
-        graph, integer = freeze(chosen.apply(start, setting, context), data.calibration, chosen.bias_bits)
+        try:
+            applied = chosen.apply(start, setting, context)
+        except BudgetError as error:  # a gentler setting may ask for less
+            impossible = error
+            continue
+        graph, integer = freeze(applied, data.calibration, chosen.bias_bits)
         value = judge.value(real_outputs(integer, data.validation))
         best = value if best is None else max(best, value)
         if not bounded or value >= bound.least:
             break
     else:
+        if best is None and impossible is not None:
+            raise impossible
         raise BudgetError(
             f"no setting of recipe '{chosen.name}' keeps an {bound}: the best reaches {_told(bound, best or 0.0)}",
             file=path.name,

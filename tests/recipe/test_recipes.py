@@ -115,6 +115,21 @@ def test_a_bound_that_no_setting_holds(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_setting_that_asks_too_much_gives_way_to_the_next() -> None:
+    text = (
+        "settings: [{share: 0.35}, {share: 0.95}]\ndefault: 0\nsteps: [{choose-ranks: {share: $share, cost: cycles}}]"
+    )
+    board = "nucleo-l4r5zi"
+    recipe = parse_recipe(text, "ranks", "ranks.yaml")
+    made = compress_model(MODEL, recipe, calibration=DATA, max_drop=60.0, board=board)
+    assert made.setting == {"share": 0.95}
+    with pytest.raises(BudgetError, match="no choice of ranks leaves 35 % of the cycles"):
+        compress_model(MODEL, recipe, calibration=DATA, board=board)
+    hopeless = parse_recipe(text.replace("0.95", "0.01"), "ranks", "ranks.yaml")
+    with pytest.raises(BudgetError, match="no choice of ranks leaves 1 % of the cycles"):
+        compress_model(MODEL, hopeless, calibration=DATA, max_drop=60.0, board=board)
+
+
 def test_training_needs_data() -> None:
     with pytest.raises(UsageError, match="there is no training data"):
         compress_model(MODEL, "deep-compression")
