@@ -162,6 +162,49 @@ def compression() -> str:
     return markdown([*head, "bytes equal"], rows)
 
 
+FAMILIES = {
+    ("lowrank", "ic01, 1.5x"): ("ic01", "low rank: depthwise, separable, SVD"),
+    ("structured", "circulant 8"): ("LeNet-300-100", "block-circulant, blocks of 8"),
+    ("structured", "toeplitz-like"): ("LeNet-300-100", "Toeplitz-like"),
+    ("binary", "mlp, loss-aware"): ("MNIST 784-512-512-10", "binary, loss-aware"),
+    ("binary", "mlp, ternary, loss-aware"): ("MNIST 784-512-512-10", "ternary, loss-aware"),
+    ("binary", "cnn, loss-aware"): ("CIFAR-10 CNN, 32 KB", "binary, loss-aware"),
+    ("transferred", "CReLU"): ("CIFAR-10 CNN, 37 KB", "CReLU: half the filters and their negations"),
+    ("transferred", "TCNN, stored once"): ("CIFAR-10 CNN, 37 KB", "TCNN: half the filters and mirror images of them"),
+    ("student", "kws01: half of the instructions: 40 channels, the other 300"): ("kws01", "student, 40 of 64 channels"),
+}
+"""(case, recipe) of the results -> network and form; transferred filters are judged by a network trained as long."""
+
+
+def families() -> str:
+    """The other families: what a form takes and loses, one row for all seeds."""
+    measured = results("compression")
+    control = {r["seed"]: r["error_percent"] for r in measured if r["recipe"] == "dense, trained as long"}
+    rows = []
+    for (case, recipe), (network, form) in FAMILIES.items():
+        found = [row for row in measured if (row["case"], row["recipe"]) == (case, recipe)]
+        if not found:
+            continue
+        row = found[0]
+        lost = [
+            r["error_percent"] - (control[r["seed"]] if case == "transferred" else r["base_error_percent"])
+            for r in found
+        ]
+        sizes = [row.get(key, row.get(flash)) for key, flash in (("bytes", "flash"), ("dense_bytes", "dense_flash"))]
+        rows.append(
+            [
+                network,
+                form,
+                f"{sizes[0]:,} ({sizes[1]:,})",
+                f"{row['instructions']:,} ({row['dense_instructions']:,})",
+                f"{sum(lost) / len(lost):+.2f} ({', '.join(f'{points:+.2f}' for points in lost)})",
+                "all" if all(r["bytes_equal"] for r in found) else "no",
+            ]
+        )
+    head = ["network", "form", "bytes (dense int8)", "instructions (dense int8)", "points of error, each seed"]
+    return markdown([*head, "bytes equal"], rows)
+
+
 def methods() -> str:
     """HashedNets, fixed-point training and hints on LeNet-300-100."""
     rows = [
@@ -254,6 +297,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "foundation": foundation,
     "imports": imports,
     "compression": compression,
+    "families": families,
     "methods": methods,
     "autoencoder": autoencoder,
     "codebook": codebook,
