@@ -57,7 +57,8 @@ def over_views(graph: Graph, views: Sequence[View], tensor: str = "") -> Graph:
         tensor: whose mean is taken; by default the logits.
 
     Raises:
-        UsageError: several inputs or outputs, no image, no views, or no such tensor.
+        UsageError: several inputs or outputs, no image, no views, a view that is moved off the image, no such tensor,
+            or one that not everything behind the image passes through.
     """
     if len(graph.inputs) != 1 or len(graph.outputs) != 1 or len(graph.types[graph.inputs[0]].shape) != 4:
         raise UsageError("views are looked at by networks that take one image and have one output")
@@ -67,7 +68,11 @@ def over_views(graph: Graph, views: Sequence[View], tensor: str = "") -> Graph:
         raise UsageError("no views are given" if last is not None else f"no node computes '{tensor}'")
     (image,) = graph.inputs
     _, height, width, _ = graph.types[image].shape
+    for view in views:
+        if abs(view.down) >= height or abs(view.right) >= width:
+            raise UsageError(f"a view moved by {view.down} and {view.right} pixels sees nothing of {height} x {width}")
     before = _needed(graph, last)
+    _check_passage(graph, before, tensor)
     editor = GraphEditor(graph)
     for node in before:
         editor.remove_node(node)
@@ -91,6 +96,20 @@ def over_views(graph: Graph, views: Sequence[View], tensor: str = "") -> Graph:
         "Mul", [total, share], MulAttrs(), last.source, name="mean", outputs=[tensor], types=[graph.types[tensor]]
     )
     return replace(editor.finish(), name=f"{graph.name} over {len(looks)} views")
+
+
+def _check_passage(graph: Graph, before: Sequence[Node], tensor: str) -> None:
+    """Refuse a tensor that something goes around: what is computed before it is there once for each view."""
+    inner = {*graph.inputs, *(name for node in before for name in node.outputs)} - {tensor}
+    known = {node.name for node in before}
+    readers = {node.name: node.inputs for node in graph.nodes if node.name not in known}
+    for reader, inputs in {**readers, "the outputs": graph.outputs}.items():
+        around = inner & set(inputs)
+        if around:
+            raise UsageError(
+                f"'{min(around)}' goes around '{tensor}' to '{reader}', and has no mean over views",
+                hint="name a tensor that everything passes through, such as the logits",
+            )
 
 
 def _needed(graph: Graph, last: Node) -> list[Node]:
